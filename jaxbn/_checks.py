@@ -1,0 +1,179 @@
+"""Every check of arguments, and the wording of every error, in one place.
+
+Only static facts raise: dtypes, shapes, ranges of Python numbers. Values inside `jit` never do. A wrong dtype or type
+is a `TypeError`, a wrong shape or value a `ValueError`; the sentence names the argument, what was expected, what
+arrived and the remedy.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike, DTypeLike
+
+
+def data(x: ArrayLike) -> jax.Array:
+    try:
+        x = jnp.asarray(x)
+    except TypeError:
+        raise TypeError(f"`x` must be an array, got {type(x).__name__}; convert it with jnp.asarray.") from None
+    if not jnp.issubdtype(x.dtype, jnp.inexact):
+        raise TypeError(f"`x` must be floating or complex, got {x.dtype}; convert it, e.g. with x.astype('float32').")
+    if x.ndim == 0:
+        raise ValueError("`x` must have a feature axis, got a scalar; give it the shape [..., features].")
+    return x
+
+
+def axes(axis: int | Sequence[int], ndim: int) -> tuple[int, ...]:
+    """The feature axes counted from 0, in the order given."""
+    given = tuple(axis) if isinstance(axis, Sequence) else (axis,)
+    try:
+        given = tuple(operator.index(a) for a in given)
+    except TypeError:
+        raise TypeError(f"`axis` must be an int or a tuple of ints, got {axis!r}.") from None
+    if not given:
+        raise ValueError("`axis` must name at least one feature axis, got an empty tuple.")
+    for a in given:
+        if not -ndim <= a < ndim:
+            raise ValueError(f"`axis` must lie in [{-ndim}, {ndim}) for `x` with {ndim} dimensions, got {axis!r}.")
+    counted = tuple(a % ndim for a in given)
+    if len(set(counted)) < len(counted):
+        raise ValueError(f"`axis` must not name an axis twice, got {axis!r} for `x` with {ndim} dimensions.")
+    return counted
+
+
+def mask(mask: ArrayLike | None, x: jax.Array) -> jax.Array | None:
+    if mask is None:
+        return None
+    mask = jnp.asarray(mask)
+    if jnp.issubdtype(mask.dtype, jnp.complexfloating):
+        raise TypeError(f"`mask` must be bool or real weights, got {mask.dtype}.")
+    if mask.ndim != x.ndim:
+        raise ValueError(
+            f"`mask` must have as many dimensions as `x` {x.shape}, got the shape {mask.shape}; add axes of size 1 "
+            f"where it does not vary, e.g. mask[:, {'None, ' * (x.ndim - 2)}None] for one weight per example."
+        )
+    if any(m not in (1, n) for m, n in zip(mask.shape, x.shape, strict=True)):
+        raise ValueError(f"`mask` must broadcast to `x` {x.shape}, got the shape {mask.shape}.")
+    return mask
+
+
+def flag(name: str, value: Any) -> bool | jax.Array:
+    """A Python bool where the value is known without tracing, otherwise a bool scalar array."""
+    if isinstance(value, bool | np.bool_):
+        return bool(value)
+    if not hasattr(value, "dtype"):
+        raise TypeError(f"`{name}` must be a bool, got {value!r}.")
+    if value.dtype != jnp.bool_:
+        raise TypeError(f"`{name}` must be a bool, got an array of {value.dtype}; compare it with something.")
+    if value.shape != ():
+        raise ValueError(f"`{name}` must be a scalar, got the shape {value.shape}; jax.vmap takes one per member.")
+    return jnp.asarray(value)
+
+
+def momentum(value: ArrayLike) -> None:
+    if isinstance(value, int | float | np.number) and not 0 <= value <= 1:
+        raise ValueError(f"`momentum` must lie between 0 and 1, got {value}; it is the weight of the old statistics.")
+
+
+def epsilon(value: ArrayLike) -> None:
+    if isinstance(value, int | float | np.number) and not 0 <= value < float("inf"):
+        raise ValueError(f"`epsilon` must be finite and at least 0, got {value}.")
+
+
+def choice(name: str, value: object, allowed: Sequence[object]) -> None:
+    if not any(type(value) is type(a) and value == a for a in allowed):
+        raise ValueError(f"`{name}` must be one of {', '.join(map(repr, allowed))}, got {value!r}.")
+
+
+def features(value: int | Sequence[int]) -> tuple[int, ...]:
+    try:
+        shape = tuple(map(operator.index, value)) if isinstance(value, Sequence) else (operator.index(value),)
+    except TypeError:
+        raise TypeError(f"`features` must be an int or a tuple of ints, got {value!r}.") from None
+    if not shape or min(shape) < 0:
+        raise ValueError(f"`features` must be at least 0 and not empty, got {value!r}.")
+    return shape
+
+
+def float_dtype(name: str, value: DTypeLike) -> Any:
+    try:
+        dtype = jnp.dtype(value)
+    except TypeError:
+        raise TypeError(f"`{name}` must be a floating or complex dtype, got {value!r}.") from None
+    if not jnp.issubdtype(dtype, jnp.inexact):
+        raise TypeError(f"`{name}` must be a floating or complex dtype, got {dtype}.")
+    return jax.dtypes.canonicalize_dtype(dtype)
+
+
+def initial(
+    name: str, init: Callable[..., Any], key: jax.Array | None, shape: tuple[int, ...], dtype: Any
+) -> jax.Array:
+    try:
+        value = jnp.asarray(init(key, shape, dtype))
+    except Exception as error:
+        if key is not None:
+            raise
+        raise ValueError(f"`{name}` needs a PRNG key, got key=None; pass e.g. key=jax.random.key(0).") from error
+    if value.shape != shape:
+        raise ValueError(f"`{name}` must return the shape {shape}, got {value.shape}.")
+    return value.astype(dtype)
+
+
+def fits(params: Any, state: Any, x: jax.Array, feature_axes: Sequence[int]) -> None:
+    """Parameters and state have the shape of the feature axes, and are complex only together with `x`."""
+    expected = tuple(x.shape[a] for a in feature_axes)
+    if not (hasattr(params, "scale") and hasattr(params, "bias")):
+        raise TypeError(f"`params` must be BatchNormParams, got {type(params).__name__}; see init_batch_norm.")
+    if not (hasattr(state, "mean") and hasattr(state, "var") and hasattr(state, "count")):
+        raise TypeError(f"`state` must be BatchNormState, got {type(state).__name__}; see init_batch_norm.")
+    parts = {
+        "params.scale": params.scale,
+        "params.bias": params.bias,
+        "state.mean": state.mean,
+        "state.var": state.var,
+    }
+    for name, part in parts.items():
+        if part is None:
+            continue
+        if jnp.shape(part) != expected:
+            raise ValueError(
+                f"`{name}` must have the shape {expected} of the feature axes of `x` {x.shape}, got {jnp.shape(part)}; "
+                "check `axis`, and the `features` given to init_batch_norm."
+            )
+        if jnp.iscomplexobj(part) and (name == "state.var" or not jnp.iscomplexobj(x)):
+            raise TypeError(f"`{name}` must be real for `x` of {x.dtype}, got {part.dtype}.")
+    if jnp.iscomplexobj(x) and not jnp.iscomplexobj(state.mean):
+        raise TypeError(
+            f"`state.mean` must be complex for `x` of {x.dtype}, got {state.mean.dtype}; "
+            f"use init_batch_norm(..., dtype='{x.dtype}')."
+        )
+
+
+def moments_fit_state(moments: Any, state: Any) -> None:
+    for name, part in zip(("count", "mean", "m2"), moments, strict=True):
+        if jnp.shape(part) != jnp.shape(state.mean):
+            raise ValueError(
+                f"`moments.{name}` must have the shape {jnp.shape(state.mean)} of `state.mean`, got {jnp.shape(part)}."
+            )
+    if jnp.iscomplexobj(moments.mean) and not jnp.iscomplexobj(state.mean):
+        raise TypeError(
+            f"`state.mean` must be complex for complex moments, got {state.mean.dtype}; use init_state(..., "
+            f"dtype='{moments.mean.dtype}')."
+        )
+
+
+def same_shapes(a_name: str, a: Any, b_name: str, b: Any) -> None:
+    shapes = [tuple(map(jnp.shape, m)) for m in (a, b)]
+    if shapes[0] != shapes[1]:
+        raise ValueError(f"`{a_name}` and `{b_name}` must have the same shapes, got {shapes[0]} and {shapes[1]}.")
+
+
+def groups_need_axis(groups: object, axis_name: object) -> None:
+    if groups is not None and axis_name is None:
+        raise ValueError("`axis_index_groups` needs `axis_name`, got None; name the mapped axis, or drop the groups.")

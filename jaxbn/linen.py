@@ -1,0 +1,138 @@
+"""Flax linen layer: it holds the variables and calls the core; there is no arithmetic here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from flax.linen.dtypes import Dtype
+from jax.nn import initializers
+from jax.typing import ArrayLike
+
+from jaxbn import _checks
+from jaxbn.normalization import BatchNormParams, batch_norm
+from jaxbn.running import Averaging, BatchNormState, Initializer
+
+
+class BatchNorm(nn.Module):
+    """Batch normalization with the constructor, the call and the variables of `flax.linen.BatchNorm`.
+
+    `y = scale * (x - mean) / sqrt(var + epsilon) + bias`, see `jaxbn.batch_norm`. Running statistics live in the
+    collection `batch_stats` (`mean`, `var`), parameters in `params` (`scale`, `bias`).
+
+    Attributes:
+        use_running_average: whether to normalise with the running statistics, i.e. to evaluate; here or in the call.
+        axis: the feature axis, or several.
+        momentum: the weight of the OLD running value.
+        epsilon: added to the variance.
+        dtype: of the output; `None` for that of the input.
+        param_dtype: of scale and bias.
+        use_bias: whether there is a bias.
+        use_scale: whether there is a scale.
+        bias_init: its initialiser.
+        scale_init: its initialiser.
+        axis_name: a mapped axis, or several, over which the batch is spread; not needed while initialising.
+        axis_index_groups: the members of that axis that share a batch, if not all of them do.
+        use_fast_variance: without effect, the variance is always exact (Flax's default is not).
+        force_float32_reductions: without effect, statistics are always kept in at least float32.
+        mean_init: the initialiser of the running mean.
+        var_init: the initialiser of the running variance.
+        averaging: `"ema"`, `"warmup"` or `"cumulative"`; the last two keep a `count` in `batch_stats`.
+        ddof: 1 for an unbiased running variance, as in PyTorch.
+
+    Example:
+        >>> import jax
+        >>> from jaxbn.linen import BatchNorm
+        >>> layer = BatchNorm()
+        >>> x = jnp.arange(15.0).reshape(5, 3)
+        >>> variables = layer.init(jax.random.key(0), x, use_running_average=False)
+        >>> y, updates = layer.apply(variables, x, use_running_average=False, mutable=["batch_stats"])
+        >>> print(updates["batch_stats"]["mean"])
+        [0.06 0.07 0.08]
+
+    Reference:
+        Ioffe and Szegedy, "Batch normalization", ICML 2015, algorithms 1 and 2.
+    """
+
+    use_running_average: bool | None = None
+    axis: int | Sequence[int] = -1
+    momentum: float = 0.99
+    epsilon: float = 1e-5
+    dtype: Dtype | None = None
+    param_dtype: Dtype = jnp.float32
+    use_bias: bool = True
+    use_scale: bool = True
+    bias_init: Initializer = initializers.zeros
+    scale_init: Initializer = initializers.ones
+    axis_name: str | Sequence[str] | None = None
+    axis_index_groups: Any = None
+    use_fast_variance: bool = True
+    force_float32_reductions: bool = True
+    mean_init: Initializer = initializers.zeros
+    var_init: Initializer = initializers.ones
+    averaging: Averaging = "ema"
+    ddof: Literal[0, 1] = 0
+
+    @nn.compact
+    def __call__(
+        self, x: ArrayLike, use_running_average: ArrayLike | None = None, *, mask: ArrayLike | None = None
+    ) -> jax.Array:
+        """Normalise `x`.
+
+        Args:
+            x: `[..., features, ...]`, floating or complex.
+            use_running_average: a bool, also a traced one; it must be given here or in the constructor, not in both.
+            mask: `None`, or booleans or weights with as many dimensions as `x`, broadcastable to it.
+
+        Returns:
+            `y` of the shape of `x`.
+
+        Raises:
+            ValueError: `use_running_average` is given twice or not at all, and all that `jaxbn.batch_norm` raises.
+        """
+        merged: Any = nn.merge_param("use_running_average", self.use_running_average, use_running_average)
+        evaluate = _checks.flag("use_running_average", merged)
+        train = not evaluate if isinstance(evaluate, bool) else ~evaluate
+        x = _checks.data(x)
+        if self.dtype is not None:
+            x = x.astype(jnp.promote_types(x.dtype, self.dtype))
+        shape = tuple(x.shape[a] for a in _checks.axes(self.axis, x.ndim))
+        stats_dtype = jnp.promote_types(x.dtype if jnp.iscomplexobj(x) else jnp.float32, jnp.float32)
+
+        # Parameters first: they get the random numbers that they get in Flax's own layer.
+        params = BatchNormParams(
+            self.param("scale", self.scale_init, shape, self.param_dtype) if self.use_scale else None,
+            self.param("bias", self.bias_init, shape, self.param_dtype) if self.use_bias else None,
+        )
+
+        def statistic(name: str, init: Initializer, dtype: Any) -> nn.Variable[jax.Array]:
+            return self.variable("batch_stats", name, lambda: init(self.make_rng("params"), shape, dtype))
+
+        mean = statistic("mean", self.mean_init, stats_dtype)
+        var = statistic("var", self.var_init, jnp.finfo(stats_dtype).dtype)
+        count = None
+        if self.averaging != "ema":
+            count = self.variable("batch_stats", "count", lambda: jnp.zeros((), jnp.int32))
+        y, state = batch_norm(
+            params,
+            BatchNormState(mean.value, var.value, jnp.zeros((), jnp.int32) if count is None else count.value),
+            x,
+            train,
+            axis=self.axis,
+            momentum=self.momentum,
+            epsilon=self.epsilon,
+            mask=mask,
+            # While initialising, the mapped axis is not there yet, and the values do not matter.
+            axis_name=None if self.is_initializing() else self.axis_name,
+            axis_index_groups=None if self.is_initializing() else self.axis_index_groups,
+            averaging=self.averaging,
+            ddof=self.ddof,
+        )
+        if train is not False and not self.is_initializing():
+            mean.value, var.value = state.mean, state.var
+            if count is not None:
+                count.value = state.count
+        return y if self.dtype is None else y.astype(self.dtype)

@@ -1,0 +1,247 @@
+"""Batch normalization as one pure function of parameters, state and data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.nn import initializers
+from jax.typing import ArrayLike, DTypeLike
+
+from jaxbn import _checks
+from jaxbn.moments import (
+    AxisName,
+    Moments,
+    from_data_layout,
+    pivoted_moments,
+    statistics_dtype,
+    sync_pivoted,
+    to_data_layout,
+)
+from jaxbn.running import Averaging, BatchNormState, Initializer, init_state, update_state
+
+
+class BatchNormParams(NamedTuple):
+    """What is trained; `None` for a part that is not used.
+
+    Attributes:
+        scale: `[features]` or `None`.
+        bias: `[features]` or `None`.
+    """
+
+    scale: jax.Array | None
+    bias: jax.Array | None
+
+
+def init_batch_norm(
+    features: int | Sequence[int],
+    *,
+    key: jax.Array | None = None,
+    scale_init: Initializer = initializers.ones,
+    bias_init: Initializer = initializers.zeros,
+    mean_init: Initializer = initializers.zeros,
+    var_init: Initializer = initializers.ones,
+    use_scale: bool = True,
+    use_bias: bool = True,
+    dtype: DTypeLike = jnp.float32,
+) -> tuple[BatchNormParams, BatchNormState]:
+    """Parameters and running statistics for `batch_norm`.
+
+    Args:
+        features: the number of features, or one number for each of several feature axes.
+        key: a PRNG key, needed only by random initialisers.
+        scale_init: `(key, shape, dtype) -> array`, as in `jax.nn.initializers`.
+        bias_init: likewise.
+        mean_init: likewise, for the running mean.
+        var_init: likewise, for the running variance.
+        use_scale: whether there is a scale.
+        use_bias: whether there is a bias.
+        dtype: of all of them, but for the variance, which is real, and for the state, which is at least float32.
+            `complex64` gives complex mean, scale and bias.
+
+    Returns:
+        `(BatchNormParams, BatchNormState)`.
+
+    Raises:
+        TypeError: `features` is not made of ints, or `dtype` is not floating or complex.
+        ValueError: `features` is negative, or an initialiser needs the `key` that is missing.
+
+    Example:
+        >>> params, state = init_batch_norm(3)
+        >>> print(params.scale, params.bias, state.mean, state.var)
+        [1. 1. 1.] [0. 0. 0.] [0. 0. 0.] [1. 1. 1.]
+
+    Reference:
+        Ioffe and Szegedy, "Batch normalization", ICML 2015, algorithm 2.
+    """
+    shape = _checks.features(features)
+    dtype = _checks.float_dtype("dtype", dtype)
+    scale_key, bias_key, state_key = (None, None, None) if key is None else jax.random.split(key, 3)
+    params = BatchNormParams(
+        _checks.initial("scale_init", scale_init, scale_key, shape, dtype) if use_scale else None,
+        _checks.initial("bias_init", bias_init, bias_key, shape, dtype) if use_bias else None,
+    )
+    return params, init_state(features, key=state_key, mean_init=mean_init, var_init=var_init, dtype=dtype)
+
+
+def batch_norm(
+    params: BatchNormParams,
+    state: BatchNormState,
+    x: ArrayLike,
+    train: ArrayLike,
+    *,
+    axis: int | Sequence[int] = -1,
+    momentum: ArrayLike = 0.99,
+    epsilon: ArrayLike = 1e-5,
+    mask: ArrayLike | None = None,
+    axis_name: AxisName | None = None,
+    axis_index_groups: Sequence[Sequence[int]] | None = None,
+    averaging: Averaging = "ema",
+    ddof: Literal[0, 1] = 0,
+) -> tuple[jax.Array, BatchNormState]:
+    """Normalise every feature of a batch, and keep running statistics for evaluation.
+
+    `y = scale * (x - mean) / sqrt(var + epsilon) + bias`, with mean and biased variance of the batch over all axes but
+    the feature axes in training, and the running ones in evaluation.
+
+    Args:
+        params: `BatchNormParams` of `[features]` arrays, or `None` in them.
+        state: `BatchNormState` of `[features]` arrays.
+        x: `[..., features, ...]`, floating or complex, of any rank from 1 up.
+        train: a bool, or a traced bool scalar.
+        axis: the feature axis, or several; parameters and state have their shape, in the order given.
+        momentum: the weight of the OLD running value, between 0 and 1 (PyTorch's is that of the new one).
+        epsilon: added to the variance, at least 0.
+        mask: `None`, or booleans or non-negative weights with as many dimensions as `x`, broadcastable to it. The
+            result equals dropping the elements of weight 0: they may hold anything, and `y` is 0 there.
+        axis_name: a mapped axis (of `vmap`, `pmap`, `shard_map`) or several over which the batch is spread.
+        axis_index_groups: the members of that axis that share a batch, if not all of them do.
+        averaging: how the running statistics forget: `"ema"`, `"warmup"` or `"cumulative"`, see `update_state`.
+        ddof: 1 keeps the unbiased running variance, as PyTorch does.
+
+    Returns:
+        `(y, state)`: `y` of the shape and dtype of `x`; in training the updated state, through which no gradient
+        flows, in evaluation the state as it was. With no data the state is kept and `y` is 0.
+
+    Raises:
+        TypeError: `x` is not floating or complex, or complex where the state is real, or `train` is not a bool.
+        ValueError: an argument out of its range, or shapes that do not fit `x`.
+
+    Example:
+        >>> params, state = init_batch_norm(3)
+        >>> x = jnp.arange(15.0).reshape(5, 3)
+        >>> y, state = batch_norm(params, state, x, train=True)
+        >>> print(y[:, 0])
+        [-1.4142132 -0.7071066  0.         0.7071066  1.4142132]
+        >>> print(state.mean)
+        [0.06 0.07 0.08]
+
+    Reference:
+        Ioffe and Szegedy, "Batch normalization: accelerating deep network training by reducing internal covariate
+        shift", ICML 2015, algorithm 1 (training) and algorithm 2 (evaluation).
+    """
+    x = _checks.data(x)
+    axes = _checks.axes(axis, x.ndim)
+    _checks.fits(params, state, x, axes)
+    _checks.momentum(momentum)
+    _checks.epsilon(epsilon)
+    train = _checks.flag("train", train)
+    weights = _checks.mask(mask, x)
+    _checks.groups_need_axis(axis_index_groups, axis_name)
+
+    if weights is not None:
+        # Before any arithmetic, or a NaN in the padding would reach every gradient as 0 * NaN.
+        x = jnp.where(weights > 0, x, 0)
+    pivot, var = _running_statistics(state, x, axes)
+    mean = jnp.zeros_like(pivot)
+    # A traced flag needs both kinds of statistics, a Python bool only its own.
+    if not isinstance(train, bool) or train:
+        batch = pivoted_moments(x, axes, weights)
+        if axis_name is not None:
+            batch = sync_pivoted(batch, axis_name, axis_index_groups)
+        count, batch_mean, m2 = batch.rest
+        moments = Moments(*(from_data_layout(part, axes) for part in (count, batch.pivot + batch_mean, m2)))
+        updated = update_state(state, moments, momentum=momentum, averaging=averaging, ddof=ddof)
+        batch_var = m2 / jnp.where(count > 0, count, 1)
+        state, pivot, mean, var = jax.tree.map(
+            lambda new, old: jnp.where(train, new, old),
+            (updated, batch.pivot, batch_mean, batch_var),
+            (state, pivot, mean, var),
+        )
+    y = _affine(params, x, pivot, mean, var, epsilon, axes)
+    return y if weights is None else jnp.where(weights > 0, y, 0), state
+
+
+def normalize(
+    params: BatchNormParams,
+    x: ArrayLike,
+    mean: ArrayLike,
+    var: ArrayLike,
+    *,
+    axis: int | Sequence[int] = -1,
+    epsilon: ArrayLike = 1e-5,
+) -> jax.Array:
+    """Normalise with given statistics: what `batch_norm` does in evaluation.
+
+    `y = scale * (x - mean) / sqrt(var + epsilon) + bias`.
+
+    Args:
+        params: `BatchNormParams` of `[features]` arrays, or `None` in them.
+        x: `[..., features, ...]`, floating or complex, of any rank from 1 up.
+        mean: `[features]`.
+        var: `[features]`, real.
+        axis: the feature axis, or several; `mean`, `var` and parameters have their shape, in the order given.
+        epsilon: added to the variance, at least 0.
+
+    Returns:
+        `y`, of the shape and dtype of `x`.
+
+    Raises:
+        TypeError: `x` is not floating or complex, or complex where the mean is real.
+        ValueError: an argument out of its range, or shapes that do not fit `x`.
+
+    Example:
+        >>> params = BatchNormParams(scale=jnp.array([2.0]), bias=jnp.array([1.0]))
+        >>> y = normalize(params, jnp.array([[3.0], [5.0]]), jnp.array([3.0]), jnp.array([4.0]), epsilon=0.0)
+        >>> print(y[:, 0])
+        [1. 3.]
+
+    Reference:
+        Ioffe and Szegedy 2015, algorithm 2, step 11.
+    """
+    x = _checks.data(x)
+    axes = _checks.axes(axis, x.ndim)
+    state = BatchNormState(jnp.asarray(mean), jnp.asarray(var), jnp.zeros((), jnp.int32))
+    _checks.fits(params, state, x, axes)
+    _checks.epsilon(epsilon)
+    pivot, running_var = _running_statistics(state, x, axes)
+    return _affine(params, x, pivot, jnp.zeros_like(pivot), running_var, epsilon, axes)
+
+
+def _running_statistics(state: BatchNormState, x: jax.Array, axes: Sequence[int]) -> tuple[jax.Array, jax.Array]:
+    """Running mean and variance, as they broadcast against `x` and in the dtype it is computed in."""
+    dtype = statistics_dtype(x.dtype)
+    mean, var = (to_data_layout(part, axes, x.ndim) for part in (state.mean, state.var))
+    return mean.astype(dtype), var.astype(jnp.finfo(dtype).dtype)
+
+
+def _affine(
+    params: BatchNormParams,
+    x: jax.Array,
+    pivot: jax.Array,
+    mean: jax.Array,
+    var: jax.Array,
+    epsilon: ArrayLike,
+    axes: Sequence[int],
+) -> jax.Array:
+    """Normalise with the mean `pivot + mean`, which is never rounded to one number, then scale and shift."""
+    dtype = statistics_dtype(x.dtype)
+    scale, bias = (None if p is None else to_data_layout(p.astype(dtype), axes, x.ndim) for p in params)
+    multiplier = lax.rsqrt(var + jnp.asarray(epsilon, var.dtype)).astype(dtype)
+    if scale is not None:
+        multiplier = multiplier * scale
+    y = ((x.astype(dtype) - pivot) - mean) * multiplier
+    return (y if bias is None else y + bias).astype(x.dtype)

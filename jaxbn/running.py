@@ -1,0 +1,141 @@
+"""Running statistics: the one place that knows what momentum means.
+
+Momentum is the weight of the OLD value, as in Flax, Haiku, Equinox and Keras; PyTorch's is the weight of the new one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.nn import initializers
+from jax.typing import ArrayLike, DTypeLike
+
+from jaxbn import _checks
+from jaxbn.moments import Moments
+
+Initializer = Callable[..., jax.Array]
+Averaging = Literal["ema", "warmup", "cumulative"]
+
+
+class BatchNormState(NamedTuple):
+    """Running statistics; structure, shapes and dtypes never change, so that `lax.scan` carries them.
+
+    Attributes:
+        mean: `[features]`.
+        var: `[features]`, real.
+        count: int32 `[]`, the training updates seen.
+    """
+
+    mean: jax.Array
+    var: jax.Array
+    count: jax.Array  # type: ignore[assignment]  # the field's name hides tuple.count
+
+
+def init_state(
+    features: int | Sequence[int],
+    *,
+    key: jax.Array | None = None,
+    mean_init: Initializer = initializers.zeros,
+    var_init: Initializer = initializers.ones,
+    dtype: DTypeLike = jnp.float32,
+) -> BatchNormState:
+    """Running statistics before any training.
+
+    Args:
+        features: the number of features, or one number for each of several feature axes.
+        key: a PRNG key, needed only by random initialisers.
+        mean_init: `(key, shape, dtype) -> array`, as in `jax.nn.initializers`.
+        var_init: likewise.
+        dtype: of the mean; the variance has its real part. At least float32 is kept, whatever is asked for.
+
+    Returns:
+        `BatchNormState` with count 0.
+
+    Raises:
+        TypeError: `features` is not made of ints, or `dtype` is not floating or complex.
+        ValueError: `features` is negative, or an initialiser needs the `key` that is missing.
+
+    Example:
+        >>> print(init_state(3))
+        BatchNormState(mean=Array([0., 0., 0.], dtype=float32), var=Array([1., 1., 1.], dtype=float32), \
+count=Array(0, dtype=int32))
+
+    Reference:
+        Ioffe and Szegedy, "Batch normalization", ICML 2015, algorithm 2.
+    """
+    shape = _checks.features(features)
+    dtype = jnp.promote_types(_checks.float_dtype("dtype", dtype), jnp.float32)
+    mean_key, var_key = (None, None) if key is None else jax.random.split(key)
+    mean = _checks.initial("mean_init", mean_init, mean_key, shape, dtype)
+    var = _checks.initial("var_init", var_init, var_key, shape, jnp.finfo(dtype).dtype)
+    return BatchNormState(mean, var, jnp.zeros((), jnp.int32))
+
+
+def update_state(
+    state: BatchNormState,
+    moments: Moments,
+    *,
+    momentum: ArrayLike = 0.99,
+    averaging: Averaging = "ema",
+    ddof: Literal[0, 1] = 0,
+) -> BatchNormState:
+    """Running statistics after one more batch.
+
+    `running = m_t * running + (1 - m_t) * batch`, with `m_t = momentum` for `"ema"`, `min(momentum, t / (t + 1))` for
+    `"warmup"` and `t / (t + 1)` for `"cumulative"`, where `t = state.count`. The last two forget the initial values at
+    the first update. The batch variance is `m2 / (count - ddof)`.
+
+    Args:
+        state: `BatchNormState` of `[features]` arrays.
+        moments: `Moments` of `[features]` arrays, as from `batch_moments`.
+        momentum: the weight of the old value, between 0 and 1.
+        averaging: `"ema"`, `"warmup"` or `"cumulative"`.
+        ddof: 0 for the biased variance, 1 for the unbiased one.
+
+    Returns:
+        `BatchNormState` of the same shapes and dtypes; no gradient flows through it. Features with no data keep their
+        statistics, a variance without a degree of freedom (`count <= ddof`) stays, and a batch without any data does
+        not count as an update.
+
+    Raises:
+        TypeError: complex moments for a real state.
+        ValueError: an argument out of its range, or shapes that differ.
+
+    Example:
+        >>> state = update_state(init_state(1), Moments(*jnp.array([[4.0], [2.0], [8.0]])), momentum=0.9)
+        >>> print(state.mean, state.var, state.count)
+        [0.2] [1.1] 1
+
+    Reference:
+        Ioffe and Szegedy 2015, section 3.1 (`ddof=1` is its unbiased estimate).
+    """
+    _checks.momentum(momentum)
+    _checks.choice("averaging", averaging, ("ema", "warmup", "cumulative"))
+    _checks.choice("ddof", ddof, (0, 1))
+    _checks.moments_fit_state(moments, state)
+    state, (count, mean, m2) = lax.stop_gradient((state, moments))
+
+    old_weight, new_weight = momentum, 1 - momentum
+    if averaging != "ema":
+        updates = state.count.astype(state.var.dtype) + 1
+        equal_old, equal_new = (updates - 1) / updates, 1 / updates
+        if averaging == "warmup":
+            old_weight, new_weight = jnp.minimum(momentum, equal_old), jnp.maximum(1 - momentum, equal_new)
+        else:
+            old_weight, new_weight = equal_old, equal_new
+    degrees = count - ddof
+    var = m2 / jnp.where(degrees > 0, degrees, 1)
+
+    def blend(old: jax.Array, new: jax.Array, known: jax.Array) -> jax.Array:
+        mixed = old_weight * old + new_weight * new
+        return jnp.where(known, mixed, old).astype(old.dtype)
+
+    return BatchNormState(
+        blend(state.mean, mean, count > 0),
+        blend(state.var, var, degrees > 0),
+        state.count + jnp.any(count > 0).astype(state.count.dtype),
+    )
