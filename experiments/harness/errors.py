@@ -1,0 +1,5 @@
+"""Problems that the user of an experiment can mend."""
+
+
+class UserError(Exception):
+    """A problem the user can mend: a main program prints its one line and exits non-zero."""

@@ -1,0 +1,69 @@
+"""Plots from result files; nothing is trained here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import matplotlib as mpl
+import numpy as np
+
+from experiments.harness.errors import UserError
+from experiments.harness.results import Record
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+# Distinct also without colour vision (Okabe and Ito).
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9")
+
+
+def new_figure(columns: int) -> tuple[Any, Sequence[Any]]:
+    """A figure with one row of plots."""
+    mpl.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(1, columns, figsize=(6.2 * columns, 4.4), layout="constrained", squeeze=False)
+    for ax in axes[0]:
+        ax.grid(visible=True, which="both", alpha=0.25)
+        ax.spines[["top", "right"]].set_visible(False)
+    return figure, axes[0]
+
+
+def save_figure(figure: Any, path: Path) -> None:
+    """Write the figure whole or not at all."""
+    import matplotlib.pyplot as plt
+
+    partial = path.with_name(f".{path.stem}.partial{path.suffix}")
+    try:
+        figure.savefig(partial, dpi=150)
+        partial.replace(path)
+    except OSError as error:
+        raise UserError(f"{path} could not be written ({error.strerror}); make room there, or name another --out.") from None
+    finally:
+        partial.unlink(missing_ok=True)
+        plt.close(figure)
+
+
+def curve(ax: Axes, records: Sequence[Record], metric: str, *, label: str, colour: str, error: bool = False, **style: Any) -> None:
+    """The mean of a metric over seeds against the step, with a band from the lowest to the highest seed.
+
+    Args:
+        ax: where to draw.
+        records: with `step`, `seed` and the metric; those without it are left out.
+        metric: its name.
+        label: for the legend.
+        colour: of line and band.
+        error: draw one minus the metric.
+        **style: of the line.
+    """
+    by_step: dict[int, list[float]] = {}
+    for record in records:
+        if metric in record:
+            by_step.setdefault(record["step"], []).append(1 - record[metric] if error else record[metric])
+    steps = sorted(by_step)
+    values = [np.asarray(by_step[step]) for step in steps]
+    ax.plot(steps, [v.mean() for v in values], label=label, color=colour, **style)
+    if any(len(v) > 1 for v in values):
+        ax.fill_between(steps, [v.min() for v in values], [v.max() for v in values], color=colour, alpha=0.18, linewidth=0)

@@ -1,0 +1,96 @@
+"""Results as files: one folder per run, whole files only, readable by anything."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from experiments.harness.errors import UserError
+
+Record = dict[str, Any]
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file whole or not at all, whatever happens meanwhile."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(path)
+    except OSError as error:
+        raise UserError(f"{path} could not be written ({error.strerror}); make room there, or name another --out.") from None
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` as JSON, readable by people too."""
+    write_text(path, json.dumps(value, indent=2) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file; `None` where there is none."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise UserError(f"{path} is not JSON ({error}); delete it, or name another --out.") from None
+
+
+def write_records(path: Path, records: Iterable[Record]) -> None:
+    """Write one JSON object per line."""
+    write_text(path, "".join(json.dumps(record) + "\n" for record in records))
+
+
+def read_records(path: Path) -> list[Record]:
+    """Read one JSON object per line; none where there is no file."""
+    try:
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    except FileNotFoundError:
+        return []
+    except ValueError as error:
+        raise UserError(f"{path} is not JSON lines ({error}); delete its folder, or name another --out.") from None
+
+
+def to_records(step: int, seeds: Sequence[int], metrics: dict[str, np.ndarray]) -> list[Record]:
+    """One record per seed of an evaluation whose metrics are arrays `[seeds]`."""
+    return [
+        {"step": step, "seed": seed, **{name: float(value[i]) for name, value in metrics.items()}}
+        for i, seed in enumerate(seeds)
+    ]
+
+
+def describe_environment() -> dict[str, object]:
+    """The device and the versions that a result was made with."""
+    import flax
+    import jax
+    import numpy as np
+    import optax
+
+    import jaxbn
+
+    device = jax.devices()[0]
+    versions = {module.__name__: module.__version__ for module in (jaxbn, jax, flax, optax, np)}
+    return {
+        "device": f"{device.platform} ({device.device_kind})",
+        "versions": {"python": sys.version.split()[0], **versions},
+    }
+
+
+def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table, the first column to the left and the others to the right."""
+    lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def mean_and_spread(values: Sequence[float], digits: int = 4) -> str:
+    """`0.9853`, or `0.9853 ± 0.0007` (sample standard deviation) of several values."""
+    mean = f"{np.mean(values):.{digits}f}"
+    return mean if len(values) == 1 else f"{mean} ± {np.std(values, ddof=1):.{digits}f}"

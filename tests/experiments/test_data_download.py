@@ -1,0 +1,121 @@
+import http.server
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from experiments.harness.data import download, patience
+from experiments.harness.data.errors import DamagedDataError, SourceError
+from experiments.harness.data.registry import OfficialFile
+
+CONTENT = bytes(range(256)) * 1000
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    """Serves `CONTENT`, badly if the path asks for it."""
+
+    def do_GET(self) -> None:
+        if self.path == "/absent":
+            self.send_error(404)
+            return
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(CONTENT)))
+        self.end_headers()
+        if self.path == "/trickle":
+            for byte in CONTENT[:100]:
+                self.wfile.write(bytes([byte]))
+                time.sleep(0.05)
+        elif self.path == "/cut":
+            self.wfile.write(CONTENT[:1000])
+        else:
+            self.wfile.write(CONTENT)
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        pass
+
+
+class Server(http.server.ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        pass  # A client that gives up breaks the connection.
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    with Server(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+@contextmanager
+def silent_address() -> Iterator[str]:
+    """Yields the address of a server that accepts the connection and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield f"http://127.0.0.1:{server.getsockname()[1]}"
+
+
+def closed_address() -> str:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return f"http://127.0.0.1:{server.getsockname()[1]}"
+
+
+def fetch(monkeypatch: pytest.MonkeyPatch, url: str, size: int = len(CONTENT)) -> object:
+    file = OfficialFile("file.gz", url, size, "")
+    monkeypatch.setattr(download, "read_official", lambda read: read(file))
+    return download.download_official()
+
+
+def test_a_file_arrives(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+    assert fetch(monkeypatch, f"{address}/file.gz") == CONTENT
+
+
+def test_an_absent_file_is_a_failure(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+    with pytest.raises(SourceError, match=r"/absent: .*Not Found"):
+        fetch(monkeypatch, f"{address}/absent")
+
+
+def test_a_closed_port_is_given_up_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    start = time.monotonic()
+    with pytest.raises(SourceError, match=r"127\.0\.0\.1.*refused"):
+        fetch(monkeypatch, f"{closed_address()}/file.gz")
+    assert time.monotonic() - start < 2
+
+
+def test_a_silent_server_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(patience, "STALL_SECONDS", 0.5)
+    start = time.monotonic()
+    with silent_address() as address, pytest.raises(SourceError, match=r"only 0 bytes arrived|timed out"):
+        fetch(monkeypatch, f"{address}/file.gz")
+    assert time.monotonic() - start < 2
+
+
+def test_a_trickling_server_is_given_up(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+    monkeypatch.setattr(patience, "STALL_SECONDS", 0.5)
+    start = time.monotonic()
+    with pytest.raises(SourceError, match=r"only \d+ bytes arrived in 0\.5 s"):
+        fetch(monkeypatch, f"{address}/trickle")
+    assert time.monotonic() - start < 2
+
+
+def test_a_cut_connection_is_left_to_the_size_check(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+    assert fetch(monkeypatch, f"{address}/cut") == CONTENT[:1000]
+
+
+def test_an_endless_file_is_not_read_to_its_end(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+    got = fetch(monkeypatch, f"{address}/file.gz", size=10)
+    assert isinstance(got, bytes)
+    assert 10 < len(got) <= 10 + (1 << 16) < len(CONTENT)
+
+
+def test_other_data_are_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(read: object) -> None:
+        raise DamagedDataError("file.gz has SHA-256 0, expected 1")
+
+    monkeypatch.setattr(download, "read_official", refuse)
+    with pytest.raises(SourceError, match=r"file\.gz has SHA-256 0, expected 1"):
+        download.download_official()
