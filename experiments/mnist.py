@@ -2,8 +2,8 @@
 
 A dense and a convolutional network, each with and without batch norm, with the tutorial's own hyper-parameters, in its
 order and with its lines; then a table beside the numbers it printed, a plot and files. About a minute on 2 cores, and
-on the first run some seconds more for the data. Expect a test accuracy of about .970 (mlp-bn), .974 (mlp), .986 (conv-bn)
-and .984 (conv).
+on the first run some seconds more for the data. Expect a test accuracy of about .970 (mlp-bn), .974 (mlp), .986
+(conv-bn) and .984 (conv).
 """
 
 from __future__ import annotations
@@ -16,13 +16,12 @@ from pathlib import Path
 from typing import Literal
 
 import flax.linen as nn
-import jax
 import numpy as np
 import optax
 from flax.linen import initializers
 from rich.console import Console
 
-from experiments.harness import checkpoint, classifier, config, models, results, timing, training
+from experiments.harness import classifier, config, models, run, timing, training
 from experiments.harness.batches import batch_indices
 from experiments.harness.data import Mnist, load_mnist
 from experiments.harness.errors import UserError
@@ -80,7 +79,7 @@ class Config:
     out: Path = Path("results/mnist")
     """The folder for all results. Results of an earlier run of the same model there are replaced."""
     data_dir: Path | None = None
-    """A folder with the four official MNIST files, or a prepared TFDS data directory; None to find or fetch the data."""
+    """A folder with the four official MNIST files, or a TFDS data directory; None to find or fetch the data."""
     resume: bool = False
     """Go on from the last checkpoints in the results folder, with results identical to those of an unbroken run."""
 
@@ -129,12 +128,11 @@ def run_all(cfg: Config, mnist: Mnist, console: Console) -> None:
 
 def train_model(name: str, cfg: Config, data: classifier.Examples, console: Console) -> float:
     """Train one model on all seeds, writing its files as it goes; returns the seconds that it took in all."""
-    run = RUNS[name]
-    steps = cfg.steps or run.steps
+    model, steps = RUNS[name].model, cfg.steps or RUNS[name].steps
     seeds = list(range(cfg.seed, cfg.seed + cfg.seeds))
     settings = {
         "model": name,
-        "architecture": " ".join(str(run.model).split()),
+        "architecture": " ".join(str(model).split()),
         "steps": steps,
         "seeds": seeds,
         "batch_size": BATCH_SIZE,
@@ -142,54 +140,25 @@ def train_model(name: str, cfg: Config, data: classifier.Examples, console: Cons
         "evaluate_every": EVALUATE_EVERY,
         "splits": {"validation": VALIDATION, "training": TRAINING, "test": TEST},
     }
-    folder = cfg.out / name
-    saved = checkpoint.Checkpoints(folder / "checkpoints")
-    problem = classifier.classification(run.model, optax.sgd(LEARNING_RATE))
-    state = training.init_state(problem, seeds)
-    parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params)) // len(seeds)
-    of_seeds = f", means of {len(seeds)} seeds" if len(seeds) > 1 else ""
-    console.print(f"\n{name}: {parameters:,} parameters, {steps:,} steps{of_seeds}")
-
-    first_step, records, spent = 0, [], 0.0
-    earlier = results.read_json(folder / "config.json") if cfg.resume else None
-    if earlier is not None:
-        require_same(settings, earlier, folder)
-        found = saved.restore({"state": state, "seconds": np.zeros(())}, console.print)
-        if found is not None:
-            first_step, state, spent = found[0], found[1]["state"], float(found[1]["seconds"])
-            records = [r for r in results.read_records(folder / "metrics.jsonl") if r["step"] <= first_step]
-            console.print(f"going on from step {first_step}")
-    if first_step == 0:
-        saved.clear()
-        results.write_records(folder / "metrics.jsonl", [])
-    results.write_json(folder / "config.json", settings)
-    stopwatch = timing.Stopwatch(spent)
 
     def batches(first: int, count: int) -> np.ndarray:
         streams = [batch_indices((seed, 0), first, count, BATCH_SIZE, TRAINING) for seed in seeds]
         return VALIDATION + np.stack(streams)
 
-    def on_evaluation(evaluation: training.Evaluation, state: training.TrainState) -> None:
-        records.extend(results.to_records(evaluation.step, seeds, evaluation.metrics))
-        results.write_records(folder / "metrics.jsonl", records)
-        saved.save(evaluation.step, {"state": state, "seconds": np.array(stopwatch.seconds())})
-        print_lines(evaluation, evaluation.step == steps, console)
-
-    with timing.progress(console, name, steps, first_step) as on_progress:
-        training.train(
-            problem,
-            state,
-            data,
-            batches,
-            first_step=first_step,
-            steps=steps,
-            evaluate_every=EVALUATE_EVERY,
-            evaluate=make_evaluate(run.model, seeds, steps, data),
-            on_progress=on_progress,
-            on_evaluation=on_evaluation,
-        )
-    saved.close()
-    return stopwatch.seconds() if first_step < steps else spent
+    return run.run_in_folder(
+        cfg.out / name,
+        settings,
+        classifier.classification(model, optax.sgd(LEARNING_RATE)),
+        data,
+        batches,
+        seeds=seeds,
+        steps=steps,
+        evaluate_every=EVALUATE_EVERY,
+        evaluate=make_evaluate(model, seeds, steps, data),
+        on_evaluation=lambda evaluation: print_lines(evaluation, evaluation.step == steps, console),
+        resume=cfg.resume,
+        console=console,
+    )
 
 
 def make_evaluate(
@@ -237,16 +206,6 @@ def print_lines(evaluation: training.Evaluation, last: bool, console: Console) -
         for split in ("train", "test"):
             console.print(f"{split.capitalize()} loss: {mean[f'{split}_loss']:.6f}")
             console.print(f"{split.capitalize()} accuracy: {mean[f'{split}_acc']:.6f}")
-
-
-def require_same(settings: dict[str, object], earlier: dict[str, object], folder: Path) -> None:
-    """Refuse to go on with a run that was made otherwise."""
-    for name, value in settings.items():
-        if earlier.get(name) != value:
-            raise UserError(
-                f"`--resume` needs the settings of the earlier run in {folder}, whose {name} was {earlier.get(name)}, "
-                f"got {value}; give the same flags, or another --out."
-            )
 
 
 if __name__ == "__main__":

@@ -50,15 +50,19 @@ def report(out: Path, seconds: dict[str, float], console: Console) -> None:
     console.print()
     console.print(table)
     for note in notes:
-        console.print(note)
-    console.print(f"Files: {out / 'summary.md'}, {out / 'summary.json'}, {out / 'curves.png'}")
+        console.print(note, soft_wrap=True)
+    console.print(f"Files: {out / 'summary.md'}, {out / 'summary.json'}, {out / 'curves.png'}", soft_wrap=True)
 
 
 def summarize(records: list[Record], seconds: float) -> dict[str, Any]:
     """The last evaluation, one value per seed, whose examples are each counted once."""
     steps = max(record["step"] for record in records)
     last = [record for record in records if record["step"] == steps]
-    return {**{name: [record[name] for record in last] for name in METRICS}, "steps": steps, "seconds": round(seconds, 2)}
+    return {
+        **{name: [record[name] for record in last] for name in METRICS},
+        "steps": steps,
+        "seconds": round(seconds, 2),
+    }
 
 
 def row(name: str, model: dict[str, Any]) -> list[str]:

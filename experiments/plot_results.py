@@ -30,6 +30,7 @@ def plot(out: Path, models: Sequence[str]) -> None:
     for (name, own), colour in zip(records.items(), plotting.COLOURS, strict=False):
         plotting.curve(ax, own, "test_acc", label=name, colour=colour, error=True)
     ax.set(title="Error on all 10,000 test images", xlabel="training step", ylabel="1 - accuracy", yscale="log")
+    plotting.percent_axis(ax)
     ax.legend(frameon=False)
     if "conv-bn" in models:
         ax = axes[1]
@@ -45,7 +46,9 @@ def plot(out: Path, models: Sequence[str]) -> None:
         )
         last = max(record["step"] for record in records["conv-bn"])
         printed = {step: value for step, value in TUTORIAL_CONV_BN.items() if step <= last}
-        ax.plot(list(printed), list(printed.values()), "x", color="#D55E00", label="printed by the tutorial (64 images)")
+        ax.plot(
+            list(printed), list(printed.values()), "x", color="#D55E00", label="printed by the tutorial (64 images)"
+        )
         ax.set(title="conv-bn: running against batch statistics", xlabel="training step", ylabel="test accuracy")
         ax.legend(frameon=False, loc="lower right")
     plotting.save_figure(figure, out / "curves.png")
@@ -55,7 +58,9 @@ def main(args: list[str] | None = None) -> int:
     """Draw; the exit status is 0, or 2 for what the user can mend."""
     try:
         cfg = config.parse(Config, args, prog="python -m experiments.plot_results", description=__doc__ or "")
-        models = sorted((path.parent.name for path in cfg.out.glob("*/metrics.jsonl") if path.stat().st_size), key=_order)
+        models = sorted(
+            (path.parent.name for path in cfg.out.glob("*/metrics.jsonl") if path.stat().st_size), key=_order
+        )
         if not models:
             raise UserError(f"`--out` must hold the results of an experiment, got {cfg.out} with none; run it first.")
         plot(cfg.out, models)

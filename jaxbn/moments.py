@@ -22,6 +22,7 @@ from jax import lax
 from jax.typing import ArrayLike
 
 from jaxbn import _checks
+from jaxbn._layout import from_data_layout, statistics_dtype
 
 AxisName = Hashable
 
@@ -232,20 +233,3 @@ def _real_parts(x: jax.Array) -> list[jax.Array]:
 def abs_square(x: jax.Array) -> jax.Array:
     """`|x|**2`, without the square root that `abs` takes of a complex number."""
     return functools.reduce(jnp.add, (lax.square(part) for part in _real_parts(x)))
-
-
-def statistics_dtype(dtype: jax.typing.DTypeLike) -> jnp.dtype:
-    """The dtype in which values of `dtype` are summed: at least single precision, complex for complex."""
-    return jnp.promote_types(dtype, jnp.float32)
-
-
-def from_data_layout(value: jax.Array, axes: Sequence[int]) -> jax.Array:
-    """`[1, features, 1, ...]` as it broadcasts against the data -> `[features]` in the order of `axes`."""
-    value = value.reshape([value.shape[d] for d in sorted(axes)])
-    return value.transpose(np.argsort(np.argsort(axes)))
-
-
-def to_data_layout(value: jax.Array, axes: Sequence[int], ndim: int) -> jax.Array:
-    """`[features]` in the order of `axes` -> `[1, features, 1, ...]` that broadcasts against the data."""
-    value = value.transpose(np.argsort(axes))
-    return jnp.expand_dims(value, [d for d in range(ndim) if d not in axes])

@@ -12,15 +12,8 @@ from jax.nn import initializers
 from jax.typing import ArrayLike, DTypeLike
 
 from jaxbn import _checks
-from jaxbn.moments import (
-    AxisName,
-    Moments,
-    from_data_layout,
-    pivoted_moments,
-    statistics_dtype,
-    sync_pivoted,
-    to_data_layout,
-)
+from jaxbn._layout import from_data_layout, statistics_dtype, to_data_layout
+from jaxbn.moments import AxisName, Moments, pivoted_moments, sync_pivoted
 from jaxbn.running import Averaging, BatchNormState, Initializer, init_state, update_state
 
 

@@ -29,24 +29,24 @@ def classification(model: nn.Module, optimizer: optax.GradientTransformation) ->
     """Mean softmax cross-entropy of `model(images, train)`."""
 
     def init(key: jax.Array) -> tuple[Any, Any]:
-        extras = model.init(key, jnp.zeros((1, 28, 28)), False)
+        extras = model.init(key, jnp.zeros((1, 28, 28)), train=False)
         return extras.pop("params"), extras
 
     def loss(params: Any, extras: Any, data: Examples, indices: jax.Array) -> tuple[jax.Array, Any]:
         images, labels = _gather(data, indices)
-        logits, extras = model.apply({"params": params, **extras}, images, True, mutable=list(extras))
+        logits, extras = model.apply({"params": params, **extras}, images, train=True, mutable=list(extras))
         return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean(), extras
 
     return Problem(init, loss, optimizer)
 
 
 def scorer(model: nn.Module, *, batch_statistics: bool = False) -> Any:
-    """`(state, data, indices [n]) -> {"loss": [n], "acc": [n]}` in evaluation mode, or with the batch's own statistics."""
+    """`(state, data, indices [n]) -> {"loss": [n], "acc": [n]}` in evaluation mode, or with the statistics of the n."""
 
     def score(state: TrainState, data: Examples, indices: jax.Array) -> dict[str, jax.Array]:
         images, labels = _gather(data, indices)
         variables = {"params": state.params, **state.extras}
-        logits, _ = model.apply(variables, images, batch_statistics, mutable=list(state.extras))
+        logits, _ = model.apply(variables, images, train=batch_statistics, mutable=list(state.extras))
         return {
             "loss": optax.softmax_cross_entropy_with_integer_labels(logits, labels),
             "acc": (logits.argmax(-1) == labels).astype(jnp.float32),

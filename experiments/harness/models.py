@@ -1,9 +1,10 @@
 """The tutorial's two networks; batch norm is an argument, never a twin network.
 
-The convolutional net keeps the batch in the last axis and convolves by one matrix product, since XLA's own convolutions
-are slow on CPU inside a compiled loop and with few channels. An image is cut into cells of 2x2 pixels, whose four pixels
-become channels; a kernel of odd width k then spans (k + 1) / 2 cells, and one product gives the four outputs of every
-cell. Those four are what a 2x2 max-pool compares, so that pooling is a maximum of four contiguous arrays.
+The convolutional net keeps the batch in the last axis and convolves by one matrix product, since XLA's own
+convolutions are slow on CPU inside a compiled loop and with few channels. An image is cut into cells of 2x2 pixels,
+whose four pixels become channels; a kernel of odd width k then spans (k + 1) / 2 cells, and one product gives the four
+outputs of every cell. Those four are what a 2x2 max-pool compares, so that pooling is a maximum of four contiguous
+arrays.
 """
 
 from __future__ import annotations
@@ -90,7 +91,9 @@ class CellConv(nn.Module):
         channels, height, width, batch = x.shape
         kernel = self.param("kernel", self.kernel_init, (self.width, self.width, channels, self.features))
         patches = cell_patches(x, self.width)
-        y = lax.dot_general(cell_kernel(kernel), patches.reshape(-1, height * width // 4 * batch), (((0,), (0,)), ((), ())))
+        y = lax.dot_general(
+            cell_kernel(kernel), patches.reshape(-1, height * width // 4 * batch), (((0,), (0,)), ((), ()))
+        )
         y = y.reshape(4, self.features, height // 2, width // 2, batch)
         if self.use_bias:
             y = y + self.param("bias", initializers.zeros, (self.features,))[:, None, None, None]
@@ -99,14 +102,16 @@ class CellConv(nn.Module):
 
 def cell_patches(x: jax.Array, width: int) -> jax.Array:
     """`[channels, H, W, batch]` -> `[cells, 4 * channels, H / 2, W / 2, batch]`, what a kernel sees from every cell."""
-    channels, height, _, batch = x.shape
+    channels, _, _, batch = x.shape
     margin, span = width // 2, (width + 1) // 2
     x = jnp.pad(x, ((0, 0), (margin, margin), (margin, margin), (0, 0)))
     rows, columns = x.shape[1] // 2, x.shape[2] // 2
     x = x.reshape(channels, rows, 2, columns, 2, batch).transpose(2, 4, 0, 1, 3, 5)
     x = x.reshape(4 * channels, rows, columns, batch)
     rows, columns = rows - span + 1, columns - span + 1
-    return jnp.stack([x[:, i : i + rows, j : j + columns] for i in range(span) for j in range(span)])
+    # One direction after the other: the gradient then adds up 2 * span overlapping arrays instead of span**2.
+    x = jnp.stack([x[:, i : i + rows] for i in range(span)])
+    return jnp.stack([x[:, :, :, j : j + columns] for j in range(span)], axis=1)
 
 
 def cell_kernel(kernel: jax.Array) -> jax.Array:

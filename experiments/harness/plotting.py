@@ -40,13 +40,26 @@ def save_figure(figure: Any, path: Path) -> None:
         figure.savefig(partial, dpi=150)
         partial.replace(path)
     except OSError as error:
-        raise UserError(f"{path} could not be written ({error.strerror}); make room there, or name another --out.") from None
+        raise UserError(
+            f"{path} could not be written ({error.strerror}); make room there, or name another --out."
+        ) from None
     finally:
         partial.unlink(missing_ok=True)
         plt.close(figure)
 
 
-def curve(ax: Axes, records: Sequence[Record], metric: str, *, label: str, colour: str, error: bool = False, **style: Any) -> None:
+def percent_axis(ax: Axes) -> None:
+    """Plain percentages on a logarithmic axis of fractions."""
+    from matplotlib.ticker import LogLocator, NullFormatter, PercentFormatter
+
+    ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
+    ax.yaxis.set_major_formatter(PercentFormatter(xmax=1, decimals=None))
+    ax.yaxis.set_minor_formatter(NullFormatter())
+
+
+def curve(
+    ax: Axes, records: Sequence[Record], metric: str, *, label: str, colour: str, error: bool = False, **style: Any
+) -> None:
     """The mean of a metric over seeds against the step, with a band from the lowest to the highest seed.
 
     Args:
@@ -66,4 +79,6 @@ def curve(ax: Axes, records: Sequence[Record], metric: str, *, label: str, colou
     values = [np.asarray(by_step[step]) for step in steps]
     ax.plot(steps, [v.mean() for v in values], label=label, color=colour, **style)
     if any(len(v) > 1 for v in values):
-        ax.fill_between(steps, [v.min() for v in values], [v.max() for v in values], color=colour, alpha=0.18, linewidth=0)
+        ax.fill_between(
+            steps, [v.min() for v in values], [v.max() for v in values], color=colour, alpha=0.18, linewidth=0
+        )

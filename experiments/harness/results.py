@@ -24,7 +24,9 @@ def write_text(path: Path, text: str) -> None:
         partial.write_text(text, encoding="utf-8")
         partial.replace(path)
     except OSError as error:
-        raise UserError(f"{path} could not be written ({error.strerror}); make room there, or name another --out.") from None
+        raise UserError(
+            f"{path} could not be written ({error.strerror}); make room there, or name another --out."
+        ) from None
     finally:
         partial.unlink(missing_ok=True)
 

@@ -16,7 +16,9 @@ _WIDTH_OF_A_LOG = 160
 def make_console() -> Console:
     """The console that all output of an experiment goes through."""
     console = Console(highlight=False, emoji=False, markup=False)
-    return console if console.is_terminal else Console(width=_WIDTH_OF_A_LOG, highlight=False, emoji=False, markup=False)
+    return (
+        console if console.is_terminal else Console(width=_WIDTH_OF_A_LOG, highlight=False, emoji=False, markup=False)
+    )
 
 
 @contextlib.contextmanager

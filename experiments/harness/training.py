@@ -73,8 +73,8 @@ def train(
     steps: int,
     evaluate_every: int,
     evaluate: Callable[[TrainState, int, np.ndarray], Metrics],
-    on_progress: Callable[[int], None] = lambda step: None,
-    on_evaluation: Callable[[Evaluation, TrainState], None] = lambda evaluation, state: None,
+    on_progress: Callable[[int], None] = lambda _step: None,
+    on_evaluation: Callable[[Evaluation, TrainState], None] = lambda _evaluation, _state: None,
 ) -> tuple[TrainState, list[Evaluation]]:
     """Train from `first_step` to `steps`, evaluating at every multiple of `evaluate_every` and at the end.
 
