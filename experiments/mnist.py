@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import flax.linen as nn
 import numpy as np
@@ -108,7 +109,12 @@ def check(cfg: Config) -> None:
         config.require_at_least("--steps", cfg.steps, 1)
     config.require_at_least("--seeds", cfg.seeds, 1)
     config.require_at_least("--seed", cfg.seed, 0)
+    # JAX takes 32 bits of a seed: beyond, one would repeat another.
+    config.require_at_most("--seed", cfg.seed, 2**32 - cfg.seeds)
     config.require_writable("--out", cfg.out)
+    if cfg.resume:
+        for name in cfg.models:
+            run.require_same_settings(cfg.out / name, settings_of(name, cfg))
 
 
 def run_all(cfg: Config, mnist: Mnist, console: Console) -> None:
@@ -128,18 +134,8 @@ def run_all(cfg: Config, mnist: Mnist, console: Console) -> None:
 
 def train_model(name: str, cfg: Config, data: classifier.Examples, console: Console) -> float:
     """Train one model on all seeds, writing its files as it goes; returns the seconds that it took in all."""
-    model, steps = RUNS[name].model, cfg.steps or RUNS[name].steps
-    seeds = list(range(cfg.seed, cfg.seed + cfg.seeds))
-    settings = {
-        "model": name,
-        "architecture": " ".join(str(model).split()),
-        "steps": steps,
-        "seeds": seeds,
-        "batch_size": BATCH_SIZE,
-        "learning_rate": LEARNING_RATE,
-        "evaluate_every": EVALUATE_EVERY,
-        "splits": {"validation": VALIDATION, "training": TRAINING, "test": TEST},
-    }
+    model, settings = RUNS[name].model, settings_of(name, cfg)
+    steps, seeds = settings["steps"], settings["seeds"]
 
     def batches(first: int, count: int) -> np.ndarray:
         streams = [batch_indices((seed, 0), first, count, BATCH_SIZE, TRAINING) for seed in seeds]
@@ -159,6 +155,21 @@ def train_model(name: str, cfg: Config, data: classifier.Examples, console: Cons
         resume=cfg.resume,
         console=console,
     )
+
+
+def settings_of(name: str, cfg: Config) -> dict[str, Any]:
+    """All that the results of a model depend on."""
+    return {
+        "model": name,
+        # Without the addresses of functions, which differ from process to process.
+        "architecture": re.sub(r" at 0x[0-9a-f]+", "", " ".join(str(RUNS[name].model).split())),
+        "steps": cfg.steps or RUNS[name].steps,
+        "seeds": list(range(cfg.seed, cfg.seed + cfg.seeds)),
+        "batch_size": BATCH_SIZE,
+        "learning_rate": LEARNING_RATE,
+        "evaluate_every": EVALUATE_EVERY,
+        "splits": {"validation": VALIDATION, "training": TRAINING, "test": TEST},
+    }
 
 
 def make_evaluate(
@@ -209,4 +220,4 @@ def print_lines(evaluation: training.Evaluation, last: bool, console: Console) -
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    timing.leave(main())

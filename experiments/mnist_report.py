@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 
@@ -19,6 +20,7 @@ PRINTED = {
     "conv-bn": {"train_loss": 0.034995, "train_acc": 0.989473, "test_loss": 0.042106, "test_acc": 0.986800},
     "conv": {"train_loss": 0.038749, "train_acc": 0.987036, "test_loss": 0.047929, "test_acc": 0.984900},
 }
+PAIRS = (("mlp-bn", "mlp"), ("conv-bn", "conv"))
 METRICS = {"train_loss": "train loss", "train_acc": "train acc", "test_loss": "test loss", "test_acc": "test acc"}
 
 
@@ -38,6 +40,7 @@ def report(out: Path, seconds: dict[str, float], console: Console) -> None:
     notes = [
         "In parentheses: the tutorial's own numbers, from one run each.",
         *([why_modes_differ(records["conv-bn"])] if "conv-bn" in records else []),
+        *(paired(name, records[name], plain, records[plain]) for name, plain in PAIRS if {name, plain} <= set(records)),
     ]
     results.write_text(out / "summary.md", results.markdown_table(header, rows) + "\n\n" + "\n\n".join(notes) + "\n")
     plot_results.plot(out, list(seconds))
@@ -91,3 +94,20 @@ def why_modes_differ(records: list[Record]) -> str:
         place = "below" if low > 0.578125 else "not below"
         line += f" At step 1,000 the tutorial read 0.578 on 64 images, {place} what this run has on all 10,000: {span}."
     return line
+
+
+def paired(name: str, records: list[Record], plain_name: str, plain: list[Record]) -> str:
+    """One line on what batch norm changed, from runs with the same seeds, hence the same batches."""
+    parts = []
+    common = sorted({record["step"] for record in records} & {record["step"] for record in plain})
+    for step in dict.fromkeys((common[0], common[-1])):
+        for metric, statistics in (("test_acc", "running"), ("test_batch_stats_acc", "batch")):
+            after, before = (
+                np.array([record[key] for record in runs if record["step"] == step])
+                for runs, key in ((records, metric), (plain, "test_acc"))
+            )
+            points = 100 * (after - before)
+            error = f" ± {points.std(ddof=1) / np.sqrt(len(points)):.2f}" if len(points) > 1 else ""
+            parts.append(f"{points.mean():+.2f}{error} at step {step:,} with {statistics} statistics")
+    seeds = f"paired over {len(points)} seeds, ± standard error" if len(points) > 1 else "one seed"
+    return f"{name} against {plain_name}, points of test accuracy ({seeds}): {', '.join(parts)}."

@@ -10,6 +10,8 @@ from pathlib import Path
 from experiments.harness import config, plotting, results
 from experiments.harness.errors import UserError
 
+# In the tutorial's order; other folders beside theirs are left alone.
+MODELS = ("mlp-bn", "mlp", "conv-bn", "conv")
 # What the tutorial printed every 1,000 steps for conv-bn: accuracy on one batch of 64 test images.
 TUTORIAL_CONV_BN = {1_000: 0.578125, 2_000: 0.890625, 3_000: 0.984375, 4_000: 0.984375, 5_000: 0.984375}
 
@@ -29,7 +31,11 @@ def plot(out: Path, models: Sequence[str]) -> None:
     ax = axes[0]
     for (name, own), colour in zip(records.items(), plotting.COLOURS, strict=False):
         plotting.curve(ax, own, "test_acc", label=name, colour=colour, error=True)
-    ax.set(title="Error on all 10,000 test images", xlabel="training step", ylabel="1 - accuracy", yscale="log")
+    seeds = len({record["seed"] for own in records.values() for record in own})
+    of_seeds = f", mean and range of {seeds} seeds" if seeds > 1 else ""
+    ax.set(
+        title=f"Error on all 10,000 test images{of_seeds}", xlabel="training step", ylabel="1 - accuracy", yscale="log"
+    )
     plotting.percent_axis(ax)
     ax.legend(frameon=False)
     if "conv-bn" in models:
@@ -58,9 +64,7 @@ def main(args: list[str] | None = None) -> int:
     """Draw; the exit status is 0, or 2 for what the user can mend."""
     try:
         cfg = config.parse(Config, args, prog="python -m experiments.plot_results", description=__doc__ or "")
-        models = sorted(
-            (path.parent.name for path in cfg.out.glob("*/metrics.jsonl") if path.stat().st_size), key=_order
-        )
+        models = [name for name in MODELS if results.read_records(cfg.out / name / "metrics.jsonl")]
         if not models:
             raise UserError(f"`--out` must hold the results of an experiment, got {cfg.out} with none; run it first.")
         plot(cfg.out, models)
@@ -69,10 +73,6 @@ def main(args: list[str] | None = None) -> int:
         return 2
     print(f"Drawn: {cfg.out / 'curves.png'}")
     return 0
-
-
-def _order(name: str) -> int:
-    return ["mlp-bn", "mlp", "conv-bn", "conv"].index(name)
 
 
 if __name__ == "__main__":

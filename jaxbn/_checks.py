@@ -20,7 +20,7 @@ from jax.typing import ArrayLike, DTypeLike
 def data(x: ArrayLike) -> jax.Array:
     try:
         x = jnp.asarray(x)
-    except TypeError:
+    except (TypeError, ValueError):
         raise TypeError(f"`x` must be an array, got {type(x).__name__}; convert it with jnp.asarray.") from None
     if not jnp.issubdtype(x.dtype, jnp.inexact):
         raise TypeError(f"`x` must be floating or complex, got {x.dtype}; convert it, e.g. with x.astype('float32').")
@@ -84,6 +84,11 @@ def momentum(value: ArrayLike) -> None:
 def epsilon(value: ArrayLike) -> None:
     if isinstance(value, int | float | np.number) and not 0 <= value < float("inf"):
         raise ValueError(f"`epsilon` must be finite and at least 0, got {value}.")
+
+
+def update_rule(averaging: object, ddof: object) -> None:
+    choice("averaging", averaging, ("ema", "warmup", "cumulative"))
+    choice("ddof", ddof, (0, 1))
 
 
 def choice(name: str, value: object, allowed: Sequence[object]) -> None:

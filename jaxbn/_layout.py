@@ -11,7 +11,7 @@ import numpy as np
 
 def statistics_dtype(dtype: jax.typing.DTypeLike) -> jnp.dtype:
     """The dtype in which values of `dtype` are summed: at least single precision, complex for complex."""
-    return jnp.promote_types(dtype, jnp.float32)
+    return jnp.dtype(dtype) if jnp.finfo(dtype).bits >= 32 else jnp.dtype(jnp.float32)
 
 
 def from_data_layout(value: jax.Array, axes: Sequence[int]) -> jax.Array:

@@ -98,9 +98,11 @@ class BatchNorm(nn.Module):
         train = not evaluate if isinstance(evaluate, bool) else ~evaluate
         x = _checks.data(x)
         if self.dtype is not None:
-            x = x.astype(jnp.promote_types(x.dtype, self.dtype))
+            # Wider at once, narrower only at the end: statistics see all the digits there are.
+            with jax.numpy_dtype_promotion("standard"):
+                x = x.astype(jnp.promote_types(x.dtype, self.dtype))
         shape = tuple(x.shape[a] for a in _checks.axes(self.axis, x.ndim))
-        stats_dtype = jnp.promote_types(x.dtype if jnp.iscomplexobj(x) else jnp.float32, jnp.float32)
+        stats_dtype = x.dtype if jnp.iscomplexobj(x) else jnp.dtype(jnp.float32)
 
         # Parameters first: they get the random numbers that they get in Flax's own layer.
         params = BatchNormParams(

@@ -127,7 +127,7 @@ def pivoted_moments(x: jax.Array, axes: Sequence[int], weights: jax.Array | None
         valid, weight = None, jnp.ones((), x.real.dtype)
     else:
         weight = jnp.broadcast_to(weights, x.shape).astype(x.real.dtype)
-        valid, count = weight > 0, total(weight)
+        valid, count = is_valid(weight), total(weight)
     divisor = jnp.where(count > 0, count, 1).astype(x.dtype)
 
     def deviation(origin: jax.Array) -> jax.Array:
@@ -190,13 +190,14 @@ def sync_moments(m: Moments, axis_name: AxisName) -> Moments:
 def _merge(parts: Pivoted) -> Pivoted:
     """Merge along the leading axis, about the pivot of the first part that holds data."""
     (count, mean, m2), filled = parts.rest, parts.rest.count > 0
-    first = jnp.argmax(filled, axis=0)[None]
-    origin = jnp.take_along_axis(jnp.where(filled, parts.pivot, 0), first, axis=0)[0]
+    first = jnp.argmax(filled, axis=0, keepdims=True)
+    origin = jnp.take_along_axis(jnp.where(filled, parts.pivot, 0), first, axis=0)
     shift = jnp.where(filled, (parts.pivot - origin) + mean, 0)
-    total = count.sum(0)
-    mean = (count.astype(shift.dtype) * shift).sum(0) / jnp.where(total > 0, total, 1).astype(shift.dtype)
+    total = count.sum(0, keepdims=True)
+    divisor = jnp.where(total > 0, total, 1).astype(shift.dtype)
+    mean = (count.astype(shift.dtype) * shift).sum(0, keepdims=True) / divisor
     m2 = jnp.where(filled, m2 + count * abs_square(shift - mean), 0).sum(0)
-    return Pivoted(origin, Moments(total, mean, m2))
+    return Pivoted(origin[0], Moments(total[0], mean[0], m2))
 
 
 def _about_mean(m: Moments) -> Pivoted:
@@ -228,6 +229,11 @@ def _same_group(groups: Sequence[Sequence[int]], size: int) -> jax.Array:
 
 def _real_parts(x: jax.Array) -> list[jax.Array]:
     return [x.real, x.imag] if jnp.iscomplexobj(x) else [x]
+
+
+def is_valid(weights: jax.Array) -> jax.Array:
+    """Where the weights, or the booleans, are not 0."""
+    return weights if weights.dtype == jnp.bool_ else weights > 0
 
 
 def abs_square(x: jax.Array) -> jax.Array:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.ad_checkpoint import checkpoint_name
 from jax.nn import initializers
 from jax.typing import ArrayLike, DTypeLike
 
 from jaxbn import _checks
 from jaxbn._layout import from_data_layout, statistics_dtype, to_data_layout
-from jaxbn.moments import AxisName, Moments, pivoted_moments, sync_pivoted
+from jaxbn.moments import AxisName, Moments, is_valid, pivoted_moments, sync_pivoted
 from jaxbn.running import Averaging, BatchNormState, Initializer, init_state, update_state
+
+_STATISTICS = "jaxbn_statistics"
 
 
 class BatchNormParams(NamedTuple):
@@ -144,28 +148,17 @@ def batch_norm(
     train = _checks.flag("train", train)
     weights = _checks.mask(mask, x)
     _checks.groups_need_axis(axis_index_groups, axis_name)
-
-    if weights is not None:
-        # Before any arithmetic, or a NaN in the padding would reach every gradient as 0 * NaN.
-        x = jnp.where(weights > 0, x, 0)
-    pivot, var = _running_statistics(state, x, axes)
-    mean = jnp.zeros_like(pivot)
-    # A traced flag needs both kinds of statistics, a Python bool only its own.
-    if not isinstance(train, bool) or train:
-        batch = pivoted_moments(x, axes, weights)
-        if axis_name is not None:
-            batch = sync_pivoted(batch, axis_name, axis_index_groups)
-        count, batch_mean, m2 = batch.rest
-        moments = Moments(*(from_data_layout(part, axes) for part in (count, batch.pivot + batch_mean, m2)))
+    _checks.update_rule(averaging, ddof)
+    forward = functools.partial(
+        _forward, train=train, axes=axes, epsilon=epsilon, axis_name=axis_name, groups=axis_index_groups
+    )
+    # For the backward pass only `x` and the statistics are kept: the rest is cheaper to compute again than to store.
+    policy = jax.checkpoint_policies.save_only_these_names(_STATISTICS)
+    y, moments = jax.checkpoint(forward, policy=policy)(params, state, x, weights)
+    if moments is not None:
         updated = update_state(state, moments, momentum=momentum, averaging=averaging, ddof=ddof)
-        batch_var = m2 / jnp.where(count > 0, count, 1)
-        state, pivot, mean, var = jax.tree.map(
-            lambda new, old: jnp.where(train, new, old),
-            (updated, batch.pivot, batch_mean, batch_var),
-            (state, pivot, mean, var),
-        )
-    y = _affine(params, x, pivot, mean, var, epsilon, axes)
-    return y if weights is None else jnp.where(weights > 0, y, 0), state
+        state = jax.tree.map(lambda new, old: jnp.where(train, new, old), updated, state)
+    return y, state
 
 
 def normalize(
@@ -212,6 +205,38 @@ def normalize(
     _checks.epsilon(epsilon)
     pivot, running_var = _running_statistics(state, x, axes)
     return _affine(params, x, pivot, jnp.zeros_like(pivot), running_var, epsilon, axes)
+
+
+def _forward(
+    params: BatchNormParams,
+    state: BatchNormState,
+    x: jax.Array,
+    weights: jax.Array | None,
+    *,
+    train: bool | jax.Array,
+    axes: Sequence[int],
+    epsilon: ArrayLike,
+    axis_name: AxisName | None,
+    groups: Sequence[Sequence[int]] | None,
+) -> tuple[jax.Array, Moments | None]:
+    """Output, and moments of the batch where they are needed: in training, or if a traced flag may say so."""
+    if weights is not None:
+        # Before any arithmetic, or a NaN in the padding would reach every gradient as 0 * NaN.
+        x = jnp.where(is_valid(weights), x, 0)
+    pivot, var = _running_statistics(state, x, axes)
+    mean, moments = jnp.zeros_like(pivot), None
+    if not isinstance(train, bool) or train:
+        batch = pivoted_moments(x, axes, weights)
+        if axis_name is not None:
+            batch = sync_pivoted(batch, axis_name, groups)
+        batch_pivot, (count, batch_mean, m2) = checkpoint_name(batch, _STATISTICS)
+        moments = Moments(*(from_data_layout(part, axes) for part in (count, batch_pivot + batch_mean, m2)))
+        batch_var = m2 / jnp.where(count > 0, count, 1)
+        pivot, mean, var = (
+            jnp.where(train, new, old) for new, old in ((batch_pivot, pivot), (batch_mean, mean), (batch_var, var))
+        )
+    y = _affine(params, x, pivot, mean, var, epsilon, axes)
+    return (y if weights is None else jnp.where(is_valid(weights), y, 0)), moments
 
 
 def _running_statistics(state: BatchNormState, x: jax.Array, axes: Sequence[int]) -> tuple[jax.Array, jax.Array]:

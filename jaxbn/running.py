@@ -15,6 +15,7 @@ from jax.nn import initializers
 from jax.typing import ArrayLike, DTypeLike
 
 from jaxbn import _checks
+from jaxbn._layout import statistics_dtype
 from jaxbn.moments import Moments
 
 Initializer = Callable[..., jax.Array]
@@ -68,7 +69,7 @@ count=Array(0, dtype=int32))
         Ioffe and Szegedy, "Batch normalization", ICML 2015, algorithm 2.
     """
     shape = _checks.features(features)
-    dtype = jnp.promote_types(_checks.float_dtype("dtype", dtype), jnp.float32)
+    dtype = statistics_dtype(_checks.float_dtype("dtype", dtype))
     mean_key, var_key = (None, None) if key is None else jax.random.split(key)
     mean = _checks.initial("mean_init", mean_init, mean_key, shape, dtype)
     var = _checks.initial("var_init", var_init, var_key, shape, jnp.finfo(dtype).dtype)
@@ -114,25 +115,25 @@ def update_state(
         Ioffe and Szegedy 2015, section 3.1 (`ddof=1` is its unbiased estimate).
     """
     _checks.momentum(momentum)
-    _checks.choice("averaging", averaging, ("ema", "warmup", "cumulative"))
-    _checks.choice("ddof", ddof, (0, 1))
+    _checks.update_rule(averaging, ddof)
     _checks.moments_fit_state(moments, state)
     state, (count, mean, m2) = lax.stop_gradient((state, moments))
 
-    old_weight, new_weight = momentum, 1 - momentum
+    # `1 - momentum` before it is rounded: 1 - 0.99 is 0.01, and in float32 0.00999999.
+    old_weight, new_weight = (jnp.asarray(weight, state.var.dtype) for weight in (momentum, 1 - momentum))
     if averaging != "ema":
         updates = state.count.astype(state.var.dtype) + 1
         equal_old, equal_new = (updates - 1) / updates, 1 / updates
         if averaging == "warmup":
-            old_weight, new_weight = jnp.minimum(momentum, equal_old), jnp.maximum(1 - momentum, equal_new)
+            old_weight, new_weight = jnp.minimum(old_weight, equal_old), jnp.maximum(new_weight, equal_new)
         else:
             old_weight, new_weight = equal_old, equal_new
     degrees = count - ddof
     var = m2 / jnp.where(degrees > 0, degrees, 1)
 
     def blend(old: jax.Array, new: jax.Array, known: jax.Array) -> jax.Array:
-        mixed = old_weight * old + new_weight * new
-        return jnp.where(known, mixed, old).astype(old.dtype)
+        mixed = old_weight.astype(old.dtype) * old + new_weight.astype(old.dtype) * new.astype(old.dtype)
+        return jnp.where(known, mixed, old)
 
     return BatchNormState(
         blend(state.mean, mean, count > 0),

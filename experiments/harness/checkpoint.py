@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
+
+from experiments.harness.errors import UserError
 
 Pytree = Any
 
@@ -18,19 +21,28 @@ class Checkpoints:
 
     Args:
         folder: made where it is missing.
+
+    Raises:
+        UserError: the folder can't be written; so do the methods that write.
     """
 
     def __init__(self, folder: Path) -> None:
         import orbax.checkpoint as ocp
 
         self._args = ocp.args
+        self._folder = folder
         options = ocp.CheckpointManagerOptions(max_to_keep=2, enable_async_checkpointing=False)
-        self._manager = ocp.CheckpointManager(folder.resolve(), options=options)
+        with self._writing():
+            # With the handler named, Orbax need not guess the layout from the newest checkpoint, which may be damaged.
+            self._manager = ocp.CheckpointManager(
+                folder.resolve(), options=options, item_handlers=ocp.StandardCheckpointHandler()
+            )
 
     def save(self, step: int, tree: Pytree) -> None:
         """Save `tree`, a pytree of arrays, as that of `step`: whole, or not at all."""
         content = {"tree": tree, "fingerprint": _fingerprint(tree)}
-        self._manager.save(step, args=self._args.StandardSave(content), force=True)
+        with self._writing():
+            self._manager.save(step, args=self._args.StandardSave(content), force=True)
 
     def restore(self, like: Pytree, report: Callable[[str], None]) -> tuple[int, Pytree] | None:
         """The newest undamaged checkpoint, or `None`.
@@ -47,23 +59,44 @@ class Checkpoints:
             try:
                 found = self._manager.restore(step, args=self._args.StandardRestore(content))
             except Exception as error:  # Orbax raises whatever its storage layers raise.
-                reason = (str(error) or type(error).__name__).splitlines()[0][:120]
+                reason = _reason(error)
             else:
                 if np.array_equal(found["fingerprint"], _fingerprint(found["tree"])):
                     return step, found["tree"]
                 reason = "its content does not match its fingerprint"
             report(f"The checkpoint of step {step} is damaged ({reason}); trying the one before it.")
-            self._manager.delete(step)
+            with self._writing():
+                self._manager.delete(step)
         return None
 
     def clear(self) -> None:
         """Delete all checkpoints of this folder."""
-        for step in self._manager.all_steps():
-            self._manager.delete(step)
+        with self._writing():
+            for step in self._manager.all_steps():
+                self._manager.delete(step)
 
     def close(self) -> None:
         """Release what Orbax holds."""
         self._manager.close()
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, RuntimeError, ValueError) as error:  # What Orbax and its storage layers make of a full disk.
+            raise UserError(
+                f"{self._folder} could not be written ({_reason(error)}); make room there, or name another --out."
+            ) from None
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    # Orbax wraps the system's words in a paragraph of its own.
+    text = str(error)
+    return (
+        "No space left on device" if "No space left" in text else (text or type(error).__name__).splitlines()[0][:120]
+    )
 
 
 def _fingerprint(tree: Pytree) -> np.ndarray:

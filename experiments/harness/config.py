@@ -39,13 +39,19 @@ def parse(config: type[T], args: Sequence[str] | None = None, *, prog: str, desc
     except SystemExit as stop:
         if stop.code in (0, None):
             raise
-        raise UserError(f"{_first_paragraph(said.getvalue())} See `{prog} --help`.") from None
+        raise UserError(f"{_first_paragraph(said.getvalue()).removesuffix('.')}; see `{prog} --help`.") from None
 
 
 def require_at_least(name: str, value: int, least: int) -> None:
     """Refuse a number that is too small."""
     if value < least:
         raise UserError(f"`{name}` must be at least {least}, got {value}.")
+
+
+def require_at_most(name: str, value: int, most: int) -> None:
+    """Refuse a number that is too large."""
+    if value > most:
+        raise UserError(f"`{name}` must be at most {most}, got {value}.")
 
 
 def require_writable(name: str, folder: Path) -> None:
@@ -61,11 +67,12 @@ def require_writable(name: str, folder: Path) -> None:
 
 
 def _first_paragraph(box: str) -> str:
-    """The sentence in the box that tyro draws around an error."""
+    """The sentence in the box that tyro draws around an error, in plain ASCII where the output admits nothing else."""
     words: list[str] = []
     for line in box.splitlines()[1:]:
-        text = line.strip("│╭╮╰╯| ").strip()
-        if not text.strip("─"):
+        text = line.strip("│╭╮╰╯|+ ")
+        if text.strip("─-"):
+            words.append(text)
+        elif words:
             break
-        words.append(text)
     return " ".join(words)

@@ -10,7 +10,6 @@ arrays.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import flax.linen as nn
 import jax
@@ -36,12 +35,12 @@ class MLP(nn.Module):
     bias_init: Initializer = initializers.constant(0.1)
 
     @nn.compact
-    def __call__(self, images: jax.Array, train: Any) -> jax.Array:
+    def __call__(self, images: jax.Array, train: bool) -> jax.Array:
         """Logits `[batch, 10]` of images `[batch, 28, 28]` with pixels in [0, 1]."""
         x = images.reshape(len(images), -1)
         x = nn.Dense(100, kernel_init=self.kernel_init, bias_init=self.bias_init)(x)
         if self.norm is not None:
-            x = self.norm()(x, use_running_average=jnp.logical_not(train))
+            x = self.norm()(x, use_running_average=not train)
         return nn.Dense(10, kernel_init=self.kernel_init, bias_init=self.bias_init)(nn.relu(x))
 
 
@@ -58,13 +57,13 @@ class ConvNet(nn.Module):
     kernel_init: Initializer = initializers.glorot_uniform()
 
     @nn.compact
-    def __call__(self, images: jax.Array, train: Any) -> jax.Array:
+    def __call__(self, images: jax.Array, train: bool) -> jax.Array:
         """Logits `[batch, 10]` of images `[batch, 28, 28]` with pixels in [0, 1]."""
         x = jnp.moveaxis(images, 0, -1)[None]
         for features, width in ((6, 3), (16, 5)):
             cells = CellConv(features, width, use_bias=self.norm is None, kernel_init=self.kernel_init)(x)
             if self.norm is not None:
-                cells = self.norm(axis=1)(cells, use_running_average=jnp.logical_not(train))
+                cells = self.norm(axis=1)(cells, use_running_average=not train)
             # The maximum first: it commutes with relu, and leaves it a quarter of the work.
             x = nn.relu(pool_cells(cells))
         return nn.Dense(10, kernel_init=self.kernel_init)(x.reshape(-1, x.shape[-1]).T)
@@ -96,7 +95,7 @@ class CellConv(nn.Module):
         )
         y = y.reshape(4, self.features, height // 2, width // 2, batch)
         if self.use_bias:
-            y = y + self.param("bias", initializers.zeros, (self.features,))[:, None, None, None]
+            y = y + self.param("bias", initializers.zeros, (self.features,))[None, :, None, None, None]
         return y
 
 

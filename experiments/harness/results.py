@@ -42,6 +42,8 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
+    except OSError as error:
+        raise UserError(f"{path} could not be read ({error.strerror}); delete it, or name another --out.") from None
     except ValueError as error:
         raise UserError(f"{path} is not JSON ({error}); delete it, or name another --out.") from None
 
@@ -57,6 +59,8 @@ def read_records(path: Path) -> list[Record]:
         return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     except FileNotFoundError:
         return []
+    except OSError as error:
+        raise UserError(f"{path} could not be read ({error.strerror}); delete it, or name another --out.") from None
     except ValueError as error:
         raise UserError(f"{path} is not JSON lines ({error}); delete its folder, or name another --out.") from None
 

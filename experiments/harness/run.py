@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -52,55 +53,69 @@ def run_in_folder(
     Raises:
         UserError: the settings differ from those of the run to be resumed, or a file can't be written.
     """
-    saved = Checkpoints(folder / "checkpoints")
-    state = training.init_state(problem, seeds)
-    parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params)) // len(seeds)
-    of_seeds = f", means of {len(seeds)} seeds" if len(seeds) > 1 else ""
-    console.print(f"\n{folder.name}: {parameters:,} parameters, {steps:,} steps{of_seeds}")
+    if resume:
+        require_same_settings(folder, settings)
+    with contextlib.closing(Checkpoints(folder / "checkpoints")) as saved:
+        state = training.init_state(problem, seeds)
+        parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params)) // len(seeds)
+        of_seeds = f", means of {len(seeds)} seeds" if len(seeds) > 1 else ""
+        console.print(f"\n{folder.name}: {parameters:,} parameters, {steps:,} steps{of_seeds}")
 
-    first_step, spent, records = 0, 0.0, []
-    earlier = results.read_json(folder / "config.json") if resume else None
-    if earlier is not None:
-        _require_same(settings, earlier, folder)
-        found = saved.restore({"state": state, "seconds": np.zeros(())}, console.print)
-        if found is not None:
-            first_step, state, spent = found[0], found[1]["state"], float(found[1]["seconds"])
-            records = [r for r in results.read_records(folder / "metrics.jsonl") if r["step"] <= first_step]
-            console.print(f"going on from step {first_step:,}")
-    if first_step == 0:
-        saved.clear()
-        results.write_records(folder / "metrics.jsonl", [])
-    results.write_json(folder / "config.json", settings)
-    stopwatch = timing.Stopwatch(spent)
+        first_step, spent, records = 0, 0.0, []
+        # Without settings there is nothing to go on from: they are written before the first checkpoint.
+        if resume and results.read_json(folder / "config.json") is not None:
+            found = saved.restore({"state": state, "seconds": np.zeros(())}, console.print)
+            if found is not None:
+                first_step, state, spent = found[0], found[1]["state"], float(found[1]["seconds"])
+                records = [r for r in results.read_records(folder / "metrics.jsonl") if r["step"] <= first_step]
+                _require_all(records, first_step, evaluate_every, seeds, folder)
+                console.print(f"going on from step {first_step:,}")
+        if first_step == 0:
+            saved.clear()
+            results.write_records(folder / "metrics.jsonl", [])
+        results.write_json(folder / "config.json", settings)
+        stopwatch = timing.Stopwatch(spent)
 
-    def keep(evaluation: training.Evaluation, state: training.TrainState) -> None:
-        records.extend(results.to_records(evaluation.step, seeds, evaluation.metrics))
-        # The metrics first: a checkpoint must never know of an evaluation that the file has lost.
-        results.write_records(folder / "metrics.jsonl", records)
-        saved.save(evaluation.step, {"state": state, "seconds": np.array(stopwatch.seconds())})
-        on_evaluation(evaluation)
+        def keep(evaluation: training.Evaluation, state: training.TrainState) -> None:
+            records.extend(results.to_records(evaluation.step, seeds, evaluation.metrics))
+            # The metrics first: a checkpoint must never know of an evaluation that the file has lost.
+            results.write_records(folder / "metrics.jsonl", records)
+            saved.save(evaluation.step, {"state": state, "seconds": np.array(stopwatch.seconds())})
+            on_evaluation(evaluation)
 
-    with timing.progress(console, folder.name, steps, first_step) as on_progress:
-        training.train(
-            problem,
-            state,
-            data,
-            batches,
-            first_step=first_step,
-            steps=steps,
-            evaluate_every=evaluate_every,
-            evaluate=evaluate,
-            on_progress=on_progress,
-            on_evaluation=keep,
-        )
-    saved.close()
+        with timing.progress(console, folder.name, steps, first_step) as on_progress:
+            training.train(
+                problem,
+                state,
+                data,
+                batches,
+                first_step=first_step,
+                steps=steps,
+                evaluate_every=evaluate_every,
+                evaluate=evaluate,
+                on_progress=on_progress,
+                on_evaluation=keep,
+            )
     return spent if first_step == steps else stopwatch.seconds()
 
 
-def _require_same(settings: dict[str, Any], earlier: dict[str, Any], folder: Path) -> None:
+def require_same_settings(folder: Path, settings: dict[str, Any]) -> None:
+    """Refuse to resume the run in a folder, if there is one, with other settings than it had."""
+    earlier = results.read_json(folder / "config.json")
+    if earlier is None:
+        return
     for name, value in settings.items():
         if earlier.get(name) != value:
             raise UserError(
                 f"`--resume` needs the settings of the earlier run in {folder}, whose {name} was {earlier.get(name)}, "
                 f"got {value}; give the same flags, or another --out."
             )
+
+
+def _require_all(records: list[results.Record], step: int, evaluate_every: int, seeds: list[int], folder: Path) -> None:
+    expected = len({*range(evaluate_every, step, evaluate_every), step}) * len(seeds)
+    if len(records) != expected:
+        raise UserError(
+            f"`--resume` needs all {expected} lines of {folder / 'metrics.jsonl'} up to step {step:,}, got "
+            f"{len(records)}; leave out --resume to start anew."
+        )

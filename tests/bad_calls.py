@@ -1,0 +1,154 @@
+"""Every bad call with the error and the words it is answered with; a new check is a new row."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.nn import initializers
+
+from jaxbn import (
+    BatchNormParams,
+    BatchNormState,
+    Moments,
+    batch_moments,
+    batch_norm,
+    init_batch_norm,
+    init_state,
+    merge_moments,
+    normalize,
+    update_state,
+)
+
+X = jnp.ones([5, 3])
+Z = X.astype("complex64")
+IMAGES = jnp.ones([2, 4, 4, 3])
+ONES = jnp.ones(3)
+MOMENTS = Moments(ONES, ONES, ONES)
+PARAMS, STATE = init_batch_norm(3)
+
+
+def bn(x=X, *, train=True, params=PARAMS, state=STATE, **kwargs):
+    return lambda: batch_norm(params, state, x, train, **kwargs)
+
+
+def moments(x=X, **kwargs):
+    return lambda: batch_moments(x, **kwargs)
+
+
+def init(features=3, **kwargs):
+    return lambda: init_batch_norm(features, **kwargs)
+
+
+def update(moments=MOMENTS, state=STATE, **kwargs):
+    return lambda: update_state(state, moments, **kwargs)
+
+
+# A readable id, the call, the error, and words that it must say.
+BAD_CALLS = [
+    ("x-is-no-array", bn("data"), TypeError, "`x` must be an array, got str; convert it with jnp.asarray"),
+    ("x-is-object", bn(object()), TypeError, "`x` must be an array, got object; convert it with jnp.asarray"),
+    ("x-is-missing", bn(None), TypeError, "`x` must be an array, got NoneType; convert it with jnp.asarray"),
+    ("x-int", bn(jnp.ones([5, 3], int)), TypeError, r"`x` must be floating or complex, got int32; .*astype"),
+    ("x-bool", moments(X > 0), TypeError, "`x` must be floating or complex, got bool"),
+    ("x-uint8", bn(np.ones([5, 3], "uint8")), TypeError, "`x` must be floating or complex, got uint8"),
+    ("x-scalar", moments(1.0), ValueError, r"`x` must have a feature axis, got a scalar; .*\[\.\.\., features\]"),
+    ("axis-float", bn(axis=1.0), TypeError, r"`axis` must be an int or a tuple of ints, got 1\.0"),
+    ("axis-text", bn(axis="channels"), TypeError, "`axis` must be an int or a tuple of ints, got 'channels'"),
+    ("axis-none", moments(axis=None), TypeError, "`axis` must be an int or a tuple of ints, got None"),
+    ("axis-empty", bn(axis=()), ValueError, "`axis` must name at least one feature axis, got an empty tuple"),
+    ("axis-above", bn(axis=2), ValueError, r"`axis` must lie in \[-2, 2\) for `x` with 2 dimensions, got 2"),
+    ("axis-below", bn(axis=(1, -3)), ValueError, r"`axis` must lie in \[-2, 2\) for `x` .*, got \(1, -3\)"),
+    ("axis-twice", moments(axis=(1, -1)), ValueError, r"`axis` must not name an axis twice, got \(1, -1\)"),
+    ("mask-complex", bn(mask=Z), TypeError, "`mask` must be bool or real weights, got complex64"),
+    (
+        "mask-rank",
+        bn(IMAGES, mask=np.ones(2, bool)),
+        ValueError,
+        r"`mask` must have as many dimensions as `x` .*, got the shape \(2,\); .*mask\[:, None, None, None\]",
+    ),
+    ("mask-shape", moments(mask=X[:4] > 0), ValueError, r"`mask` must broadcast to `x` .*, got the shape \(4, 3\)"),
+    ("train-int", bn(train=1), TypeError, "`train` must be a bool, got 1"),
+    ("train-none", bn(train=None), TypeError, "`train` must be a bool, got None"),
+    ("train-float", bn(train=X[0, 0]), TypeError, "`train` must be a bool, got an array of float32; compare it"),
+    ("train-shape", bn(train=X[0] > 0), ValueError, r"`train` must be a scalar, got the shape \(3,\); jax.vmap"),
+    ("momentum-above", bn(momentum=1.1), ValueError, "`momentum` must lie between 0 and 1, got 1.1; it is the weight"),
+    ("momentum-below", update(momentum=-0.1), ValueError, "`momentum` must lie between 0 and 1, got -0.1"),
+    ("momentum-nan", bn(momentum=float("nan")), ValueError, "`momentum` must lie between 0 and 1, got nan"),
+    ("momentum-eval", bn(train=False, momentum=2), ValueError, "`momentum` must lie between 0 and 1, got 2"),
+    ("momentum-numpy", bn(momentum=np.float32(2)), ValueError, "`momentum` must lie between 0 and 1, got 2.0"),
+    ("epsilon-below", bn(epsilon=-1e-5), ValueError, "`epsilon` must be finite and at least 0, got -1e-05"),
+    ("epsilon-inf", bn(epsilon=float("inf")), ValueError, "`epsilon` must be finite and at least 0, got inf"),
+    (
+        "epsilon-normalize",
+        lambda: normalize(PARAMS, X, ONES, ONES, epsilon=float("nan")),
+        ValueError,
+        "`epsilon` must be finite and at least 0, got nan",
+    ),
+    ("averaging", bn(averaging="mean"), ValueError, "`averaging` .* 'ema', 'warmup', 'cumulative', got 'mean'"),
+    ("averaging-eval", bn(train=False, averaging="mean"), ValueError, "`averaging` must be one of 'ema'.*, got 'mean'"),
+    ("averaging-none", update(averaging=None), ValueError, "`averaging` must be one of 'ema'.*, got None"),
+    ("ddof-2", update(ddof=2), ValueError, "`ddof` must be one of 0, 1, got 2"),
+    ("ddof-bool", bn(ddof=True), ValueError, "`ddof` must be one of 0, 1, got True"),
+    ("ddof-eval", bn(train=False, ddof=2), ValueError, "`ddof` must be one of 0, 1, got 2"),
+    ("features-float", init(3.0), TypeError, "`features` must be an int or a tuple of ints, got 3.0"),
+    ("features-text", init("three"), TypeError, "`features` must be an int or a tuple of ints, got 'three'"),
+    ("features-negative", init((2, -1)), ValueError, r"`features` must be at least 0 and not empty, got \(2, -1\)"),
+    ("features-empty", lambda: init_state(()), ValueError, r"`features` must be at least 0 and not empty, got \(\)"),
+    ("dtype-int", init(dtype=int), TypeError, "`dtype` must be a floating or complex dtype, got int(32|64)"),
+    ("dtype-unknown", init(dtype="float33"), TypeError, "`dtype` must be a floating or complex dtype, got 'float33'"),
+    (
+        "key-missing",
+        init(scale_init=initializers.normal()),
+        ValueError,
+        r"`scale_init` needs a PRNG key, got key=None; pass e.g. key=jax.random.key\(0\)",
+    ),
+    (
+        "init-shape",
+        init(mean_init=lambda *_: jnp.zeros(4)),
+        ValueError,
+        r"`mean_init` must return the shape \(3,\), got \(4,\)",
+    ),
+    ("params-tuple", bn(params=(ONES, ONES)), TypeError, "`params` must be BatchNormParams, got tuple; see"),
+    ("state-none", bn(state=None), TypeError, "`state` must be BatchNormState, got NoneType; see init_batch_norm"),
+    (
+        "scale-shape",
+        bn(X, axis=0),
+        ValueError,
+        r"`params.scale` must have the shape \(5,\) of the feature axes of `x` \(5, 3\), got \(3,\); check `axis`",
+    ),
+    ("bias-shape", bn(params=BatchNormParams(None, X[0, :2])), ValueError, r"`params.bias` must have .*, got \(2,\)"),
+    ("mean-shape", bn(state=init_state(4)), ValueError, r"`state.mean` must have the shape \(3,\) .*, got \(4,\)"),
+    ("var-shape", bn(state=STATE._replace(var=X)), ValueError, r"`state.var` must have the shape .*, got \(5, 3\)"),
+    ("scale-complex", bn(params=BatchNormParams(Z[0], None)), TypeError, "`params.scale` must be real"),
+    ("mean-complex", bn(state=STATE._replace(mean=Z[0])), TypeError, "`state.mean` must be real for"),
+    ("var-complex", bn(Z, state=BatchNormState(Z[0], Z[0], 0)), TypeError, "`state.var` must be real for"),
+    (
+        "mean-real",
+        bn(Z),
+        TypeError,
+        r"`state.mean` must be complex for `x` of complex64, got float32; use init_batch_norm\(..., dtype=",
+    ),
+    (
+        "moments-shape",
+        update(Moments(jnp.ones(()), ONES, ONES)),
+        ValueError,
+        r"`moments.count` must have the shape \(3,\) of `state.mean`, got \(\)",
+    ),
+    (
+        "moments-complex",
+        update(MOMENTS._replace(mean=Z[0])),
+        TypeError,
+        r"`state.mean` must be complex for complex moments, got float32; use init_state\(..., dtype='complex64'\)",
+    ),
+    (
+        "merge-shapes",
+        lambda: merge_moments(MOMENTS, jax.tree.map(lambda part: part[:2], MOMENTS)),
+        ValueError,
+        r"`a` and `b` must have the same shapes, got \(\(3,\), \(3,\), \(3,\)\) and \(\(2,\), \(2,\), \(2,\)\)",
+    ),
+    (
+        "groups-without-axis",
+        bn(axis_index_groups=[[0], [1]]),
+        ValueError,
+        "`axis_index_groups` needs `axis_name`, got None; name the mapped axis, or drop the groups",
+    ),
+]

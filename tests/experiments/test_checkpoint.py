@@ -1,0 +1,187 @@
+"""Checkpoints: what is saved comes back, and what is damaged is seen."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from experiments.harness import checkpoint
+from experiments.harness.checkpoint import Checkpoints
+from experiments.harness.errors import UserError
+from experiments.harness.training import TrainState
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "checkpoints"
+
+
+@pytest.fixture
+def saved(folder: Path) -> Iterator[Checkpoints]:
+    saved = Checkpoints(folder)
+    yield saved
+    saved.close()
+
+
+def tree_of(value: float) -> Any:
+    w = jnp.full((2, 300, 7), value) + jax.random.normal(jax.random.key(int(value)), (2, 300, 7))
+    return {"state": TrainState({"w": w}, {"n": jnp.full(2, value, jnp.int32)}, ()), "seconds": np.array(value / 3)}
+
+
+def like() -> Any:
+    return jax.tree.map(np.zeros_like, tree_of(0))
+
+
+def refuse(line: str) -> None:
+    raise AssertionError(line)
+
+
+def assert_equal(got: Any, expected: Any) -> None:
+    jax.tree.map(np.testing.assert_array_equal, got, expected)
+    assert jax.tree.structure(got) == jax.tree.structure(expected)
+
+
+def big_files(step: Path) -> list[Path]:
+    """The files with the numbers: most of the bytes of a checkpoint."""
+    return [path for path in step.rglob("*") if path.is_file() and path.stat().st_size > 5_000]
+
+
+def flip(step: Path) -> None:
+    for path in big_files(step):
+        content = bytearray(path.read_bytes())
+        content[len(content) // 2] ^= 1
+        path.write_bytes(content)
+
+
+def truncate(step: Path) -> None:
+    for path in big_files(step):
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def delete_files(step: Path) -> None:
+    for path in big_files(step):
+        path.unlink()
+
+
+def empty(step: Path) -> None:
+    for path in step.rglob("*"):
+        if path.is_file():
+            path.write_bytes(b"")
+
+
+def delete_content(step: Path) -> None:
+    shutil.rmtree(step / "default")
+
+
+DAMAGES = [flip, truncate, delete_files, empty, delete_content]
+
+
+def test_what_is_saved_comes_back(saved: Checkpoints) -> None:
+    saved.save(100, tree_of(1))
+    assert_equal(saved.restore(like(), refuse), (100, tree_of(1)))
+
+
+def test_an_empty_folder_has_nothing_to_go_on_from(saved: Checkpoints) -> None:
+    assert saved.restore(like(), refuse) is None
+
+
+def test_the_last_two_are_kept_and_the_newest_is_used(saved: Checkpoints, folder: Path) -> None:
+    for step in (500, 1_000, 10_000, 10_500):
+        saved.save(step, tree_of(step))
+    assert sorted(path.name for path in folder.iterdir()) == ["10000", "10500"]
+    assert_equal(saved.restore(like(), refuse), (10_500, tree_of(10_500)))
+
+
+def test_another_process_finds_them(saved: Checkpoints, folder: Path) -> None:
+    saved.save(5, tree_of(5))
+    other = Checkpoints(folder)
+    assert_equal(other.restore(like(), refuse), (5, tree_of(5)))
+    other.close()
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_of_a_damaged_one_the_one_before_is_used(damage: Callable[[Path], None], folder: Path) -> None:
+    saved = Checkpoints(folder)
+    saved.save(1, tree_of(1))
+    saved.save(2, tree_of(2))
+    saved.close()
+    assert big_files(folder / "2")
+    damage(folder / "2")
+    lines: list[str] = []
+    again = Checkpoints(folder)
+    assert_equal(again.restore(like(), lines.append), (1, tree_of(1)))
+    (line,) = lines
+    assert line.startswith("The checkpoint of step 2 is damaged (")
+    assert line.endswith("); trying the one before it.")
+    assert "\n" not in line
+    # It is gone, and its step can be saved anew.
+    again.save(2, tree_of(3))
+    assert_equal(again.restore(like(), refuse), (2, tree_of(3)))
+    again.close()
+
+
+def test_if_all_are_damaged_there_is_none(folder: Path) -> None:
+    saved = Checkpoints(folder)
+    for step in (1, 2):
+        saved.save(step, tree_of(step))
+        flip(folder / str(step))
+    lines: list[str] = []
+    assert saved.restore(like(), lines.append) is None
+    assert ["step 2" in lines[0], "step 1" in lines[1]] == [True, True]
+    saved.close()
+
+
+def test_altered_numbers_are_seen_by_the_fingerprint(saved: Checkpoints, monkeypatch: pytest.MonkeyPatch) -> None:
+    saved.save(1, tree_of(1))
+    honest = checkpoint._fingerprint
+    # Saved with the fingerprint of other numbers, as if these had changed where Orbax does not look.
+    monkeypatch.setattr(checkpoint, "_fingerprint", lambda _: honest(tree_of(3)))
+    saved.save(2, tree_of(2))
+    monkeypatch.undo()
+    lines: list[str] = []
+    assert_equal(saved.restore(like(), lines.append), (1, tree_of(1)))
+    assert lines == [
+        "The checkpoint of step 2 is damaged (its content does not match its fingerprint); trying the one before it."
+    ]
+
+
+@pytest.mark.parametrize("index", [0, 1, 2])
+def test_the_fingerprint_sees_the_last_bit_of_every_leaf(index: int) -> None:
+    leaves, structure = jax.tree.flatten(jax.tree.map(np.array, tree_of(1)))
+    before = checkpoint._fingerprint(jax.tree.unflatten(structure, leaves))
+    leaves[index].reshape(-1).view(np.uint8)[0] ^= 1
+    assert (checkpoint._fingerprint(jax.tree.unflatten(structure, leaves)) != before).any()
+
+
+def test_cleared_checkpoints_are_gone(saved: Checkpoints, folder: Path) -> None:
+    for step in (1, 2):
+        saved.save(step, tree_of(step))
+    saved.clear()
+    assert list(folder.iterdir()) == []
+    assert saved.restore(like(), refuse) is None
+    saved.save(1, tree_of(1))
+    assert_equal(saved.restore(like(), refuse), (1, tree_of(1)))
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(UserError, match=r"checkpoints could not be written \(Not a directory\); make room .* --out\.$"):
+        Checkpoints(tmp_path / "file" / "checkpoints")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [OSError(28, "No space left on device"), ValueError("RESOURCE_EXHAUSTED: a\nb [28: No space left on device]")],
+)
+def test_a_full_disk_is_one_line(saved: Checkpoints, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    def fail(*args: Any, **options: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(saved._manager, "save", fail)
+    with pytest.raises(UserError, match=r"could not be written \(No space left on device\); make room .* --out\.$"):
+        saved.save(1, tree_of(1))

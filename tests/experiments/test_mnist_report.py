@@ -1,0 +1,116 @@
+"""The table, the files and the one-line explanation, from result files made by hand."""
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from experiments import mnist_report
+from experiments.harness import results
+
+SECONDS = {"mlp": 12.345, "conv-bn": 60.0}
+
+
+def write(out: Path, name: str, evaluations: dict[int, list[float]]) -> None:
+    """Records of two seeds, whose accuracies are given and whose other values follow from them."""
+    records: list[dict[str, Any]] = []
+    last = max(evaluations)
+    for step, accuracies in evaluations.items():
+        for seed, acc in enumerate(accuracies):
+            record = {"step": step, "seed": seed, "test_acc": acc, "test_loss": 1 - acc, "test_batch_stats_acc": 0.97}
+            records.append({**record, "train_acc": acc + 0.01, "train_loss": 0.5 * acc} if step == last else record)
+    results.write_records(out / name / "metrics.jsonl", records)
+
+
+@pytest.fixture
+def reported(tmp_path: Path) -> tuple[Path, str]:
+    """Returns the folder and what was printed."""
+    write(tmp_path, "mlp", {500: [0.5, 0.5], 1_500: [0.96, 0.98]})
+    write(tmp_path, "conv-bn", {500: [0.85, 0.95], 1_000: [0.9, 0.94], 5_000: [0.98, 0.98]})
+    console = Console(file=io.StringIO(), width=160, highlight=False)
+    mnist_report.report(tmp_path, SECONDS, console)
+    return tmp_path, console.file.getvalue()
+
+
+def test_the_summary_has_one_value_a_seed_of_the_last_evaluation(reported: tuple[Path, str]) -> None:
+    summary = json.loads((reported[0] / "summary.json").read_text())
+    assert set(summary) == {"models", "device", "versions"}
+    assert list(summary["models"]) == ["mlp", "conv-bn"]
+    mlp = summary["models"]["mlp"]
+    assert set(mlp) == {"train_loss", "train_acc", "test_loss", "test_acc", "steps", "seconds"}
+    assert mlp["test_acc"] == [0.96, 0.98]
+    assert mlp["test_loss"] == pytest.approx([0.04, 0.02])
+    assert mlp["train_acc"] == pytest.approx([0.97, 0.99])
+    assert mlp["train_loss"] == pytest.approx([0.48, 0.49])
+    assert (mlp["steps"], mlp["seconds"]) == (1_500, 12.35)
+    assert {key: summary[key] for key in ("device", "versions")} == results.describe_environment()
+
+
+def test_the_table_has_the_tutorials_numbers_beside_ours(reported: tuple[Path, str]) -> None:
+    lines = (reported[0] / "summary.md").read_text().splitlines()
+    assert lines[0] == "| run | train loss | train acc | test loss | test acc | steps | seconds |"
+    assert lines[2] == (
+        "| mlp | 0.4850 ± 0.0071 (0.0531) | 0.9800 ± 0.0141 (0.9861) | 0.0300 ± 0.0141 | 0.9700 ± 0.0141 "
+        "| 1,500 | 12.3 |"
+    )
+    assert lines[3] == (
+        "| conv-bn | 0.4900 ± 0.0000 (0.0350) | 0.9900 ± 0.0000 (0.9895) | 0.0200 ± 0.0000 (0.0421) "
+        "| 0.9800 ± 0.0000 (0.9868) | 5,000 | 60.0 |"
+    )
+    assert lines[5] == "In parentheses: the tutorial's own numbers, from one run each."
+
+
+def test_the_difference_of_the_modes_is_explained_in_numbers(reported: tuple[Path, str]) -> None:
+    out, printed = reported
+    line = (
+        "conv-bn at step 500: test accuracy 0.900 ± 0.071 with the running statistics, 0.970 ± 0.000 with those of the "
+        "batches, because with decay 0.999 the running ones still hold 60.6% of their initial 0 and 1. At step 1,000 "
+        "the tutorial read 0.578 on 64 images, below what this run has on all 10,000: 0.900 to 0.940."
+    )
+    assert line in (out / "summary.md").read_text().splitlines()
+    assert line in printed.splitlines()
+
+
+@pytest.mark.parametrize(
+    ("at_1000", "words"),
+    [
+        (None, "initial 0 and 1."),
+        ([0.9], "below what this run has on all 10,000: 0.900."),
+        ([0.5, 0.9], "not below what this run has on all 10,000: 0.500 to 0.900."),
+    ],
+)
+def test_the_tutorials_reading_is_placed_as_it_falls(at_1000: list[float] | None, words: str) -> None:
+    records = [{"step": 700, "test_acc": 0.5, "test_batch_stats_acc": 0.9}]
+    records += [{"step": 1_000, "test_acc": acc, "test_batch_stats_acc": 0.9} for acc in at_1000 or []]
+    line = mnist_report.why_modes_differ(records)
+    assert line.endswith(words)
+    assert "\n" not in line
+    assert "0.500 with the running statistics, 0.900 with those" in line
+    assert "49.6%" in line
+
+
+def test_what_is_printed_is_what_is_written(reported: tuple[Path, str]) -> None:
+    out, printed = reported
+    cells = [cell.strip() for line in (out / "summary.md").read_text().splitlines()[2:4] for cell in line.split("|")]
+    assert all(cell in printed for cell in cells)
+    assert f"Files: {out / 'summary.md'}, {out / 'summary.json'}, {out / 'curves.png'}" in printed
+    assert (out / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_dense_net_alone_needs_no_explanation(tmp_path: Path) -> None:
+    write(tmp_path, "mlp", {1: [0.1]})
+    mnist_report.report(tmp_path, {"mlp": 1.0}, Console(file=io.StringIO()))
+    text = (tmp_path / "summary.md").read_text()
+    assert "decay" not in text
+    assert "| mlp | 0.0500 (0.0531) | 0.1100 (0.9861) | 0.9000 | 0.1000 | 1 | 1.0 |" in text
+
+
+@pytest.mark.parametrize("name", list(mnist_report.PRINTED))
+def test_the_tutorials_numbers_are_accuracies_and_losses(name: str) -> None:
+    printed = mnist_report.PRINTED[name]
+    assert 0.03 < printed["train_loss"] < 0.06
+    assert 0.98 < printed["train_acc"] < 0.99
+    assert ("test_acc" in printed) == ("test_loss" in printed) == name.startswith("conv")

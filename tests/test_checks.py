@@ -1,0 +1,52 @@
+"""Every error says what it should, and every check in `_checks` is among the bad calls."""
+
+import ast
+import inspect
+import traceback
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from jaxbn import _checks, batch_norm, init_batch_norm
+from tests.bad_calls import BAD_CALLS, PARAMS, STATE, X
+
+
+@pytest.mark.parametrize(("call", "error", "words"), [row[1:] for row in BAD_CALLS], ids=[row[0] for row in BAD_CALLS])
+def test_words(call, error, words):
+    with pytest.raises(error, match=words) as caught:
+        call()
+    assert type(caught.value) is error
+    assert "\n" not in str(caught.value)
+
+
+def line_in_checks(call):
+    """The line of _checks.py that refuses a call, if one does."""
+    try:
+        call()
+    except (TypeError, ValueError) as error:
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        return frame.lineno if frame.filename == _checks.__file__ else None
+
+
+def test_every_message_is_in_the_table():
+    source = ast.walk(ast.parse(inspect.getsource(_checks)))
+    messages = {range(n.lineno, n.end_lineno + 1) for n in source if isinstance(n, ast.Raise) and n.exc is not None}
+    heard = {line_in_checks(row[1]) for row in BAD_CALLS}
+    assert messages
+    assert not [f"_checks.py:{lines[0]}" for lines in messages if not heard & set(lines)]
+
+
+def test_errors_come_before_tracing_ends():
+    with pytest.raises(ValueError, match="`axis` must lie"):
+        jax.jit(lambda x: batch_norm(PARAMS, STATE, x, True, axis=2))(X)
+
+
+def test_an_error_of_the_initialiser_itself_is_not_hidden():
+    with pytest.raises(ZeroDivisionError):
+        init_batch_norm(3, key=jax.random.key(0), bias_init=lambda *_: 1 // 0)
+
+
+def test_traced_numbers_never_raise():
+    y, _ = jax.jit(lambda m: batch_norm(PARAMS, STATE, X, True, momentum=m, epsilon=m))(jnp.float32(-3))
+    assert y.shape == X.shape

@@ -1,0 +1,76 @@
+"""The digits that are promised: float32 in, NumPy float64 on the same float32 beside it."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxbn import batch_moments, batch_norm, init_batch_norm
+from tests import reference
+from tests.tolerances import GRADIENT, OUTLIER, TOLERANCE, assert_close
+
+SHAPE = (256, 8, 8, 16)
+OFFSETS = [0, 1e2, 1e3, 1e4, 1e5, 1e6]
+PARAMS, STATE = init_batch_norm(16)
+trained = jax.jit(functools.partial(batch_norm, PARAMS, STATE, train=True))
+
+
+@functools.cache
+def noise(offset):
+    return (np.random.default_rng(0).normal(size=SHAPE) + offset).astype("float32")
+
+
+def largest_error(x, mask=None):
+    y, state = trained(x, mask=mask)
+    assert np.all(state.var > 0)
+    return np.max(np.abs(np.asarray(y, "float64") - reference.batch_norm(x, mask=mask)))
+
+
+@pytest.mark.parametrize("offset", OFFSETS)
+def test_noise_at_any_distance_from_0(offset):
+    assert largest_error(noise(offset)) <= TOLERANCE["float32"]
+
+
+@pytest.mark.parametrize("first", ["outlier", "zero", "masked"])
+@pytest.mark.parametrize("offset", OFFSETS)
+def test_whatever_the_first_value_is(offset, first):
+    x = noise(offset).copy()
+    x[0, 0, 0] = {"outlier": offset + 1e2, "zero": 0, "masked": np.nan}[first]
+    mask = None
+    if first == "masked":
+        mask = np.ones([*SHAPE[:-1], 1], bool)
+        mask[0, 0, 0] = False
+    assert largest_error(x, mask) <= OUTLIER
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_half_precision_loses_only_the_rounding_of_the_output(dtype):
+    x = jnp.asarray(noise(300)).astype(dtype)
+    y, _ = trained(x)
+    exact = reference.batch_norm(np.asarray(x, "float32"))
+    assert y.dtype == x.dtype
+    digit = float(jnp.finfo(dtype).eps)
+    assert np.all(np.abs(np.asarray(y, "float64") - exact) <= (digit / 2 + 1e-5) * np.abs(exact) + 1e-5)
+
+
+@pytest.mark.parametrize("spread", [0.0, 1e-3, 0.1])
+@pytest.mark.parametrize("offset", [3e4, 1e8, 1e15])
+def test_the_variance_is_never_negative_nor_clipped(offset, spread):
+    x = (np.random.default_rng(0).normal(size=(40, 100)) * spread + offset).astype("float32")
+    m2 = np.asarray(jax.jit(batch_moments)(x).m2)
+    expected = reference.moments(x).m2
+    assert np.all(m2 >= 0)
+    assert np.all(np.abs(m2 - expected) <= 1e-5 * expected)
+
+
+@pytest.mark.parametrize("outlier", [False, True])
+def test_gradients_far_from_0(outlier):
+    x, dy = noise(1e4).copy(), noise(0)[::-1].copy()
+    if outlier:
+        x[0, 0, 0] += 1e3
+    dx = jax.jit(jax.grad(lambda x: jnp.sum(dy * batch_norm(PARAMS, STATE, x, True)[0])))(x)
+    expected = reference.gradient(x, dy, 1.0)[0]
+    size = np.max(np.abs(expected))
+    assert_close(dx / size, expected / size, GRADIENT["float32"])

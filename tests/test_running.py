@@ -1,0 +1,195 @@
+"""Running statistics have closed forms, and a state never changes its type."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jaxbn import BatchNormState, Moments, batch_moments, batch_norm, init_batch_norm, init_state, update_state
+from tests import reference
+from tests.strategies import averagings, momenta
+from tests.tolerances import TOLERANCE, assert_close, assert_same
+
+AVERAGINGS = ["ema", "warmup", "cumulative"]
+every_averaging = pytest.mark.parametrize("averaging", AVERAGINGS)
+update = jax.jit(update_state, static_argnames=("averaging", "ddof"))
+
+
+def drawn(steps, seed=0):
+    """Moments of `steps` batches: counts of at least 2, means about 3, variances about 4."""
+    random = np.random.default_rng(seed)
+    count = random.integers(2, 9, [steps, 3])
+    return Moments(
+        jnp.asarray(count, "float32"),
+        jnp.asarray(random.normal(3, 1, [steps, 3]), "float32"),
+        jnp.asarray(count * random.uniform(2, 6, [steps, 3]), "float32"),
+    )
+
+
+def after(state, batches, **kwargs):
+    @jax.jit
+    def run(state, batches):
+        return jax.lax.scan(lambda s, m: (update_state(s, m, **kwargs), None), state, batches)[0]
+
+    return run(state, batches)
+
+
+def per_step(batches):
+    return [reference.Statistics(*(np.asarray(part, "float64")[t] for part in batches)) for t in range(len(batches[0]))]
+
+
+@pytest.mark.parametrize("ddof", [0, 1])
+@every_averaging
+def test_recursion(averaging, ddof):
+    batches = drawn(20)
+    got = after(init_state(3), batches, momentum=0.9, averaging=averaging, ddof=ddof)
+    expected = reference.running(np.zeros(3), np.ones(3), 0, per_step(batches), 0.9, averaging, ddof)
+    assert_close(got, expected, TOLERANCE["float32"])
+
+
+@pytest.mark.parametrize("ddof", [0, 1])
+@pytest.mark.parametrize("steps", [1, 10, 100])
+def test_closed_forms(steps, ddof):
+    m, batches, state = 0.9, drawn(steps), init_state(3)
+    means = np.asarray(batches.mean, "float64")
+    variances = np.asarray(batches.m2, "float64") / (np.asarray(batches.count) - ddof)
+    decay = m ** np.arange(steps - 1, -1, -1.0)[:, None]
+    ema = after(state, batches, momentum=m, averaging="ema", ddof=ddof)
+    assert_close(ema.mean, (1 - m) * (decay * means).sum(0), TOLERANCE["float32"])
+    assert_close(ema.var, m**steps + (1 - m) * (decay * variances).sum(0), TOLERANCE["float32"])
+    cumulative = after(state, batches, momentum=m, averaging="cumulative", ddof=ddof)
+    assert_close(cumulative[:2], [means.mean(0), variances.mean(0)], TOLERANCE["float32"])
+    warm = after(state, batches, momentum=m, averaging="warmup", ddof=ddof)
+    if steps <= 10:  # t / (t + 1) reaches 0.9 at t = 9
+        assert_close(warm, cumulative, TOLERANCE["float32"])
+    else:
+        first, rest = means[:10].mean(0), means[10:]
+        decay = m ** np.arange(steps - 11, -1, -1.0)[:, None]
+        assert_close(warm.mean, m ** (steps - 10) * first + (1 - m) * (decay * rest).sum(0), TOLERANCE["float32"])
+    assert ema.count == cumulative.count == warm.count == steps
+
+
+@pytest.mark.parametrize("averaging", ["warmup", "cumulative"])
+@pytest.mark.parametrize("steps", [1, 3, 100, 500])
+def test_equal_batches_show_no_trace_of_the_initial_values(steps, averaging):
+    count, mean, variance = np.full(3, 8.0), np.array([2.0, -300.0, 0.0]), np.array([4.0, 1e-4, 1e6])
+    batches = Moments(*(jnp.asarray(np.stack([p] * steps), "float32") for p in (count, mean, count * variance)))
+    wild = BatchNormState(jnp.full(3, 1e6), jnp.full(3, 1e12), jnp.asarray(0, jnp.int32))
+    for state in (init_state(3), wild):
+        got = after(state, batches, momentum=0.99, averaging=averaging)
+        np.testing.assert_allclose(got.mean, mean, rtol=1e-5)
+        np.testing.assert_allclose(got.var, variance, rtol=1e-5)
+
+
+@given(momenta(), averagings(), st.sampled_from([0, 1]), st.integers(0, 200), st.integers(0, 99))
+def test_any_update(momentum, averaging, ddof, count, seed):
+    state = BatchNormState(jnp.asarray([1e3, 0.0, -1.0]), jnp.asarray([1.0, 0.0, 1e3]), jnp.asarray(count, jnp.int32))
+    batch = jax.tree.map(lambda part: part[0], drawn(1, seed))
+    batch = batch._replace(count=batch.count.at[seed % 3].set(seed % 2), m2=batch.m2.at[seed % 3].set(0))
+    got = update(state, batch, momentum=momentum, averaging=averaging, ddof=ddof)
+    one = reference.Statistics(*(np.asarray(part, "float64") for part in batch))
+    assert_close(got, reference.running(*state, [one], momentum, averaging, ddof), TOLERANCE["float32"])
+    assert [p.dtype for p in got] == ["float32", "float32", "int32"]
+
+
+@every_averaging
+@pytest.mark.parametrize("ddof", [0, 1])
+def test_no_data_leaves_the_state_alone(averaging, ddof):
+    state = BatchNormState(jnp.asarray([0.1, 7.0, -3e8]), jnp.asarray([0.3, 0.0, 1e9]), jnp.asarray(5, jnp.int32))
+    for mean in (0.0, np.nan, np.inf):
+        nothing = Moments(jnp.zeros(3), jnp.full(3, mean), jnp.zeros(3))
+        assert_same(update(state, nothing, averaging=averaging, ddof=ddof), state)
+
+
+def test_a_feature_without_data_stays_while_the_others_move():
+    state, batch = init_state(2), Moments(jnp.asarray([0.0, 4.0]), jnp.asarray([9.0, 9.0]), jnp.asarray([0.0, 8.0]))
+    got = update(state, batch, momentum=0.5)
+    assert_close(got, (np.array([0, 4.5]), np.array([1, 1.5]), 1), TOLERANCE["float32"])
+
+
+@every_averaging
+def test_one_value_has_no_unbiased_variance(averaging):
+    state = BatchNormState(jnp.asarray([1.0]), jnp.asarray([0.3]), jnp.asarray(3, jnp.int32))
+    one = Moments(jnp.ones(1), jnp.full(1, 5.0), jnp.zeros(1))
+    unbiased, biased = (update(state, one, momentum=0.5, averaging=averaging, ddof=d) for d in (1, 0))
+    old = 0.75 if averaging == "cumulative" else 0.5
+    assert_same(unbiased.var, state.var)
+    assert_close(biased.var, np.array([old * 0.3]), TOLERANCE["float32"])
+    assert_close(unbiased.mean, np.array([old + (1 - old) * 5]), TOLERANCE["float32"])
+    assert unbiased.count == 4
+
+
+def carried(x, *, dtype="float32", averaging="ema", mask=None):
+    """Train three steps under scan, which refuses a state that changes its type, then one more outside of it."""
+    params, state = init_batch_norm(3, dtype=dtype)
+
+    def step(state, x):
+        return batch_norm(params, state, x, True, averaging=averaging, mask=mask)[::-1]
+
+    final, y = jax.jit(lambda s, x: jax.lax.scan(step, s, x))(state, x)
+    later, _ = step(final, x[0])
+    for old, *new in zip(state, final, later, strict=True):
+        assert all((n.dtype, n.shape, n.weak_type) == (old.dtype, old.shape, False) for n in new)
+    assert y.dtype == x.dtype
+    expected = reference.running(*init_state(3)[:2], 0, [reference.moments(b, mask=mask) for b in x], 0.99, averaging)
+    assert_close(final, expected, TOLERANCE[str(final.var.dtype)])
+    return final
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize(
+    ("dtype", "averaging"),
+    [("float32", "ema"), ("bfloat16", "ema"), ("float16", "warmup"), *(("complex64", a) for a in AVERAGINGS)],
+)
+def test_scan_carries_the_state(dtype, averaging, masked):
+    x = np.random.default_rng(0).normal(2, 3, [2, 3, 6, 3])
+    x = jnp.asarray(x[0] + 1j * x[1] if dtype == "complex64" else x[0], dtype)
+    mask = np.array([1, 1, 0, 1, 0, 1], bool)[:, None] if masked else None
+    final = carried(x, dtype=dtype, averaging=averaging, mask=mask)
+    wide = "complex64" if dtype == "complex64" else "float32"
+    assert [p.dtype for p in final] == [wide, "float32", "int32"]
+
+
+@pytest.mark.parametrize(("dtype", "averaging"), [("float64", "ema"), ("complex128", "warmup")])
+def test_double_precision_stays_double(dtype, averaging):
+    with jax.enable_x64(True):
+        x = np.random.default_rng(0).normal(1e3, 3, [2, 3, 6, 3])
+        x = jnp.asarray(x[0] + 1j * x[1] if dtype == "complex128" else x[0], dtype)
+        final = carried(x, dtype=dtype, averaging=averaging)
+        assert [p.dtype for p in final] == [dtype, "float64", "int32"]
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float64"])
+def test_a_single_precision_state_stays_single_beside_double_precision(dtype):
+    with jax.enable_x64(True):
+        carried(jnp.asarray(np.random.default_rng(0).normal(2, 3, [3, 6, 3]), dtype))
+
+
+def test_a_step_on_its_own_output_does_not_recompile():
+    (params, state), traces = init_batch_norm(3), []
+
+    @jax.jit
+    def step(state, x):
+        traces.append(x)
+        return batch_norm(params, state, x, True, averaging="warmup")[1]
+
+    for _ in range(3):
+        state = step(state, jnp.ones([4, 3]))
+    assert len(traces) == 1
+
+
+@every_averaging
+def test_no_gradient_flows_through_the_state(averaging):
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(4, 3)), "float32")
+
+    def total(x, mean):
+        state = init_state(3)._replace(mean=mean)
+        new = update_state(state, batch_moments(x), momentum=0.5, averaging=averaging)
+        new_too = batch_norm(*init_batch_norm(3), x, True, averaging=averaging)[1]
+        return sum(jnp.sum(jnp.square(p)) for p in (*new[:2], *new_too[:2]))
+
+    value, gradients = jax.jit(jax.value_and_grad(total, (0, 1)))(x, jnp.ones(3))
+    assert value > 0
+    assert not any(np.any(g) for g in gradients)

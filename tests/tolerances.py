@@ -1,0 +1,43 @@
+"""How far float32 may lie from float64: one number per dtype, and the exceptions by name."""
+
+import numpy as np
+from jax import tree
+
+# Of values of order 1, by the dtype they are returned in.
+TOLERANCE = {
+    "float16": 1e-3,
+    "bfloat16": 8e-3,
+    "float32": 5e-6,
+    "float64": 1e-12,
+    "complex64": 5e-6,
+    "complex128": 1e-12,
+}
+# Of gradients, relative to the largest: the backward pass multiplies three roundings.
+GRADIENT = {"float32": 1e-4, "float64": 1e-10, "complex64": 1e-4, "complex128": 1e-10}
+# An outlier of 100 standard deviations is an output of 80, with fewer digits after the point.
+OUTLIER = 2e-5
+# A running mean is one float32: 1e6 away from 0 it is only known to 0.03.
+EVALUATION_AT_OFFSET = 1e-6
+# Flax itself subtracts a mean rounded to float32 and sums in another order.
+FLAX = 2e-5
+
+
+def assert_close(actual, expected, tolerance=None):
+    """Trees of arrays agree, relative to the largest expected value or 1; NaN equals nothing."""
+    actual, expected = tree.leaves(actual), tree.leaves(expected)
+    assert len(actual) == len(expected)
+    for a, e in zip(actual, expected, strict=True):
+        bound = TOLERANCE.get(str(np.asarray(a).dtype), 0) if tolerance is None else tolerance
+        a, e = (np.asarray(v).astype(np.result_type(np.asarray(v).real.dtype, complex)) for v in (a, e))
+        assert a.shape == e.shape
+        error, size = np.max(np.abs(a - e), initial=0), max(1, np.max(np.abs(e), initial=0))
+        assert error <= bound * size, f"{error} > {bound} * {size}: {a} against {e}"
+
+
+def assert_same(actual, expected):
+    """Trees of arrays agree bit by bit."""
+    actual, expected = tree.leaves(actual), tree.leaves(expected)
+    assert len(actual) == len(expected)
+    for a, e in zip(actual, expected, strict=True):
+        assert np.asarray(a).dtype == np.asarray(e).dtype
+        np.testing.assert_array_equal(a, e, strict=False)
