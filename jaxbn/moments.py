@@ -19,12 +19,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.ad_checkpoint import checkpoint_name
 from jax.typing import ArrayLike
 
 from jaxbn import _checks
 from jaxbn._layout import from_data_layout, statistics_dtype
 
 AxisName = Hashable
+
+# The pivot is the mean of one in 16 along an axis that is long enough to be sampled.
+_SHARE, _SAMPLED_FROM = 16, 6
+_KEPT = "jaxbn_statistics"
+# For the backward pass `x` and the statistics are kept; the rest is cheaper to compute again than to store.
+keep_statistics = jax.checkpoint_policies.save_only_these_names(_KEPT)
 
 
 class Moments(NamedTuple):
@@ -117,30 +124,9 @@ def pivoted_moments(x: jax.Array, axes: Sequence[int], weights: jax.Array | None
     """Moments of `x` over all axes but `axes`, about a pivot; every array broadcasts against `x`."""
     x = x.astype(statistics_dtype(x.dtype))
     reduced = tuple(d for d in range(x.ndim) if d not in axes)
-
-    def total(values: jax.Array) -> jax.Array:
-        return jnp.sum(values, reduced, keepdims=True)
-
-    if weights is None:
-        size = math.prod(x.shape[d] for d in reduced)
-        count = jnp.full([1 if d in reduced else n for d, n in enumerate(x.shape)], size, x.real.dtype)
-        valid, weight = None, jnp.ones((), x.real.dtype)
-    else:
-        weight = jnp.broadcast_to(weights, x.shape).astype(x.real.dtype)
-        valid, count = is_valid(weight), total(weight)
-    divisor = jnp.where(count > 0, count, 1).astype(x.dtype)
-
-    def deviation(origin: jax.Array) -> jax.Array:
-        return x - origin if valid is None else jnp.where(valid, x - origin, 0)
-
-    # Two steps, because each alone has a bad case: an anchor may be an outlier, and a mean of equal values may differ
-    # from them in the last digit. The pivot does not change the result, so no gradient belongs to it.
-    anchor = lax.stop_gradient(_anchor(x, reduced, valid))
-    pivot = anchor + lax.stop_gradient(total(weight.astype(x.dtype) * deviation(anchor)) / divisor)
-    deviations = deviation(pivot)
-    mean = total(weight.astype(x.dtype) * deviations) / divisor
-    m2 = total(weight * abs_square(deviations)) - count * abs_square(mean)
-    return Pivoted(pivot, Moments(count, mean, m2))
+    pivot = kept(lax.stop_gradient(_pivot(x, reduced, weights)))
+    count, mean, square = map(kept, _means(x, pivot, reduced, weights))
+    return Pivoted(pivot, Moments(count, mean, count * (square - abs_square(mean))))
 
 
 def sync_pivoted(local: Pivoted, axis_name: AxisName, groups: Sequence[Sequence[int]] | None = None) -> Pivoted:
@@ -155,7 +141,7 @@ def sync_pivoted(local: Pivoted, axis_name: AxisName, groups: Sequence[Sequence[
     if groups is not None:
         count = jnp.where(_same_group(groups, size)[index].reshape(-1, *[1] * (count.ndim - 1)), count, 0)
     pivot, mean = parts if len(parts) == 2 else (lax.complex(*parts[:2]), lax.complex(*parts[2:]))
-    return _merge(Pivoted(pivot, Moments(count, mean, m2)))
+    return jax.tree.map(kept, _merge(Pivoted(pivot, Moments(count, mean, m2))))
 
 
 def sync_moments(m: Moments, axis_name: AxisName) -> Moments:
@@ -204,19 +190,50 @@ def _about_mean(m: Moments) -> Pivoted:
     return Pivoted(m.mean, m._replace(mean=jnp.zeros_like(m.mean)))
 
 
-def _anchor(x: jax.Array, reduced: Sequence[int], valid: jax.Array | None) -> jax.Array:
-    """Some value of each feature: equal values then deviate from it by exactly 0."""
+def _means(
+    x: jax.Array, pivot: jax.Array, reduced: Sequence[int], weights: jax.Array | None
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Count, and means of `x - pivot` and of its square, where there are weights with those."""
+
+    def total(values: jax.Array) -> jax.Array:
+        return jnp.sum(values, reduced, keepdims=True)
+
+    deviation = x - pivot
+    if weights is None:
+        count = jnp.full(pivot.shape, math.prod(x.shape[d] for d in reduced), x.real.dtype)
+        sums = total(deviation), total(abs_square(deviation))
+    else:
+        weight = jnp.broadcast_to(weights, x.shape).astype(x.real.dtype)
+        count, deviation = total(weight), jnp.where(is_valid(weight), deviation, 0)
+        sums = total(weight.astype(x.dtype) * deviation), total(weight * abs_square(deviation))
+    divisor = jnp.where(count > 0, count, 1)
+    return count, sums[0] / divisor.astype(x.dtype), sums[1] / divisor
+
+
+def _pivot(x: jax.Array, reduced: Sequence[int], weights: jax.Array | None) -> jax.Array:
+    """A number near the mean of each feature, and equal to the values where all are equal.
+
+    Without weights, the mean over a share `s` of the data: it lies at most `1 / sqrt(s)` standard deviations from the
+    mean of all (Cauchy-Schwarz), whatever the data, so that sums about it lose at most some bits. The rounding of that
+    mean does not matter, except for equal values; deviations from one of them, the anchor, are then exactly 0.
+    """
     if x.size == 0:
         return jnp.zeros([1 if d in reduced else n for d, n in enumerate(x.shape)], x.dtype)
-    if valid is None:
-        return x[tuple(slice(1) if d in reduced else slice(None) for d in range(x.ndim))]
+    if weights is None:
+        long = [d for d in reduced if x.shape[d] >= _SAMPLED_FROM]
+        if long:
+            x = lax.slice_in_dim(x, 0, -(-x.shape[long[0]] // _SHARE), axis=long[0])
+        anchor = x[tuple(slice(1) if d in reduced else slice(None) for d in range(x.ndim))]
+    else:
+        valid = jnp.broadcast_to(is_valid(weights), x.shape)
+        anchors = [_largest(part, valid, reduced) for part in _real_parts(x)]
+        anchor = anchors[0] if len(anchors) == 1 else lax.complex(*anchors)
+    return anchor + _means(x, anchor, reduced, weights)[1]
 
-    def largest(values: jax.Array) -> jax.Array:
-        values = jnp.max(jnp.where(valid, values, -jnp.inf), reduced, keepdims=True)
-        return jnp.where(jnp.isneginf(values), 0, values)
 
-    parts = [largest(part) for part in _real_parts(x)]
-    return parts[0] if len(parts) == 1 else lax.complex(*parts)
+def _largest(x: jax.Array, valid: jax.Array, reduced: Sequence[int]) -> jax.Array:
+    value = jnp.max(jnp.where(valid, x, -jnp.inf), reduced, keepdims=True)
+    return jnp.where(jnp.isneginf(value), 0, value)
 
 
 def _same_group(groups: Sequence[Sequence[int]], size: int) -> jax.Array:
@@ -229,6 +246,13 @@ def _same_group(groups: Sequence[Sequence[int]], size: int) -> jax.Array:
 
 def _real_parts(x: jax.Array) -> list[jax.Array]:
     return [x.real, x.imag] if jnp.iscomplexobj(x) else [x]
+
+
+def kept(value: jax.Array) -> jax.Array:
+    """Mark an array for `keep_statistics`; `jax.checkpoint` cannot keep a complex one, so its parts are."""
+    if jnp.iscomplexobj(value):
+        return lax.complex(kept(value.real), kept(value.imag))
+    return checkpoint_name(value, _KEPT)
 
 
 def is_valid(weights: jax.Array) -> jax.Array:

@@ -9,16 +9,13 @@ from typing import Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.ad_checkpoint import checkpoint_name
 from jax.nn import initializers
 from jax.typing import ArrayLike, DTypeLike
 
 from jaxbn import _checks
 from jaxbn._layout import from_data_layout, statistics_dtype, to_data_layout
-from jaxbn.moments import AxisName, Moments, is_valid, pivoted_moments, sync_pivoted
+from jaxbn.moments import AxisName, Moments, is_valid, keep_statistics, pivoted_moments, sync_pivoted
 from jaxbn.running import Averaging, BatchNormState, Initializer, init_state, update_state
-
-_STATISTICS = "jaxbn_statistics"
 
 
 class BatchNormParams(NamedTuple):
@@ -152,9 +149,7 @@ def batch_norm(
     forward = functools.partial(
         _forward, train=train, axes=axes, epsilon=epsilon, axis_name=axis_name, groups=axis_index_groups
     )
-    # For the backward pass only `x` and the statistics are kept: the rest is cheaper to compute again than to store.
-    policy = jax.checkpoint_policies.save_only_these_names(_STATISTICS)
-    y, moments = jax.checkpoint(forward, policy=policy)(params, state, x, weights)
+    y, moments = jax.checkpoint(forward, policy=keep_statistics)(params, state, x, weights)
     if moments is not None:
         updated = update_state(state, moments, momentum=momentum, averaging=averaging, ddof=ddof)
         state = jax.tree.map(lambda new, old: jnp.where(train, new, old), updated, state)
@@ -229,7 +224,7 @@ def _forward(
         batch = pivoted_moments(x, axes, weights)
         if axis_name is not None:
             batch = sync_pivoted(batch, axis_name, groups)
-        batch_pivot, (count, batch_mean, m2) = checkpoint_name(batch, _STATISTICS)
+        batch_pivot, (count, batch_mean, m2) = batch
         moments = Moments(*(from_data_layout(part, axes) for part in (count, batch_pivot + batch_mean, m2)))
         batch_var = m2 / jnp.where(count > 0, count, 1)
         pivot, mean, var = (
@@ -261,5 +256,6 @@ def _affine(
     multiplier = lax.rsqrt(var + jnp.asarray(epsilon, var.dtype)).astype(dtype)
     if scale is not None:
         multiplier = multiplier * scale
-    y = ((x.astype(dtype) - pivot) - mean) * multiplier
-    return (y if bias is None else y + bias).astype(x.dtype)
+    # One product and one sum per value; the backward pass then needs two sums over the data, and one is the bias's.
+    shift = -mean * multiplier if bias is None else bias - mean * multiplier
+    return ((x.astype(dtype) - pivot) * multiplier + shift).astype(x.dtype)
