@@ -47,7 +47,7 @@ def report(out: Path, seconds: dict[str, float], console: Console) -> None:
 
     table = Table()
     for number, column in enumerate(header):
-        table.add_column(column, justify="right" if number else "left", no_wrap=True)
+        table.add_column(column, justify="right" if number else "left", no_wrap=not number)
     for cells in rows:
         table.add_row(*cells)
     console.print()

