@@ -2,16 +2,10 @@
 
 `(count, mean, m2)` of two disjoint sets of numbers determine those of their union, and an empty set is neutral.
 Everything in this library that combines statistics does it through this one merge.
-
-Squares of raw data are never summed. Each feature is first shifted by a pivot close to its mean, where the
-subtraction `x - pivot` is exact (Sterbenz), and what the rounding of the pivot misses is carried along as a small
-correction: a mean of 1e6 standard deviations costs no digit of the variance or of the normalised output.
 """
 
 from __future__ import annotations
 
-import functools
-import math
 from collections.abc import Hashable, Sequence
 from typing import NamedTuple
 
@@ -24,11 +18,10 @@ from jax.typing import ArrayLike
 
 from jaxbn import _checks
 from jaxbn._layout import from_data_layout, statistics_dtype
+from jaxbn._pivot import abs_square, choose_pivot, means_about, real_parts
 
 AxisName = Hashable
 
-# The pivot is the mean of one in 16 along an axis that is long enough to be sampled.
-_SHARE, _SAMPLED_FROM = 16, 6
 _KEPT = "jaxbn_statistics"
 # For the backward pass `x` and the statistics are kept; the rest is cheaper to compute again than to store.
 keep_statistics = jax.checkpoint_policies.save_only_these_names(_KEPT)
@@ -124,15 +117,15 @@ def pivoted_moments(x: jax.Array, axes: Sequence[int], weights: jax.Array | None
     """Moments of `x` over all axes but `axes`, about a pivot; every array broadcasts against `x`."""
     x = x.astype(statistics_dtype(x.dtype))
     reduced = tuple(d for d in range(x.ndim) if d not in axes)
-    pivot = kept(lax.stop_gradient(_pivot(x, reduced, weights)))
-    count, mean, square = map(kept, _means(x, pivot, reduced, weights))
+    pivot = kept(lax.stop_gradient(choose_pivot(x, reduced, weights)))
+    count, mean, square = map(kept, means_about(x, pivot, reduced, weights))
     return Pivoted(pivot, Moments(count, mean, count * (square - abs_square(mean))))
 
 
 def sync_pivoted(local: Pivoted, axis_name: AxisName, groups: Sequence[Sequence[int]] | None = None) -> Pivoted:
     """Merge over a mapped axis, with one collective, whose result is known to be the same on every device."""
     pivot, (count, mean, m2) = local
-    rows = jnp.stack([count, m2, *_real_parts(pivot), *_real_parts(mean)])
+    rows = jnp.stack([count, m2, *real_parts(pivot), *real_parts(mean)])
     size, index = lax.axis_size(axis_name), lax.axis_index(axis_name)
     # A sum of one-hot rows is a gather that every mapped axis supports and after which replication is provable.
     everyone = jnp.zeros((size, *rows.shape), rows.dtype).at[index].set(rows)
@@ -190,52 +183,6 @@ def _about_mean(m: Moments) -> Pivoted:
     return Pivoted(m.mean, m._replace(mean=jnp.zeros_like(m.mean)))
 
 
-def _means(
-    x: jax.Array, pivot: jax.Array, reduced: Sequence[int], weights: jax.Array | None
-) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Count, and means of `x - pivot` and of its square, where there are weights with those."""
-
-    def total(values: jax.Array) -> jax.Array:
-        return jnp.sum(values, reduced, keepdims=True)
-
-    deviation = x - pivot
-    if weights is None:
-        count = jnp.full(pivot.shape, math.prod(x.shape[d] for d in reduced), x.real.dtype)
-        sums = total(deviation), total(abs_square(deviation))
-    else:
-        weight = jnp.broadcast_to(weights, x.shape).astype(x.real.dtype)
-        count, deviation = total(weight), jnp.where(is_valid(weight), deviation, 0)
-        sums = total(weight.astype(x.dtype) * deviation), total(weight * abs_square(deviation))
-    divisor = jnp.where(count > 0, count, 1)
-    return count, sums[0] / divisor.astype(x.dtype), sums[1] / divisor
-
-
-def _pivot(x: jax.Array, reduced: Sequence[int], weights: jax.Array | None) -> jax.Array:
-    """A number near the mean of each feature, and equal to the values where all are equal.
-
-    Without weights, the mean over a share `s` of the data: it lies at most `1 / sqrt(s)` standard deviations from the
-    mean of all (Cauchy-Schwarz), whatever the data, so that sums about it lose at most some bits. The rounding of that
-    mean does not matter, except for equal values; deviations from one of them, the anchor, are then exactly 0.
-    """
-    if x.size == 0:
-        return jnp.zeros([1 if d in reduced else n for d, n in enumerate(x.shape)], x.dtype)
-    if weights is None:
-        long = [d for d in reduced if x.shape[d] >= _SAMPLED_FROM]
-        if long:
-            x = lax.slice_in_dim(x, 0, -(-x.shape[long[0]] // _SHARE), axis=long[0])
-        anchor = x[tuple(slice(1) if d in reduced else slice(None) for d in range(x.ndim))]
-    else:
-        valid = jnp.broadcast_to(is_valid(weights), x.shape)
-        anchors = [_largest(part, valid, reduced) for part in _real_parts(x)]
-        anchor = anchors[0] if len(anchors) == 1 else lax.complex(*anchors)
-    return anchor + _means(x, anchor, reduced, weights)[1]
-
-
-def _largest(x: jax.Array, valid: jax.Array, reduced: Sequence[int]) -> jax.Array:
-    value = jnp.max(jnp.where(valid, x, -jnp.inf), reduced, keepdims=True)
-    return jnp.where(jnp.isneginf(value), 0, value)
-
-
 def _same_group(groups: Sequence[Sequence[int]], size: int) -> jax.Array:
     """`[size, size]`: whether two members of the axis share a group."""
     group = np.zeros(size, int)
@@ -244,22 +191,8 @@ def _same_group(groups: Sequence[Sequence[int]], size: int) -> jax.Array:
     return jnp.asarray(group[:, None] == group)
 
 
-def _real_parts(x: jax.Array) -> list[jax.Array]:
-    return [x.real, x.imag] if jnp.iscomplexobj(x) else [x]
-
-
 def kept(value: jax.Array) -> jax.Array:
     """Mark an array for `keep_statistics`; `jax.checkpoint` cannot keep a complex one, so its parts are."""
     if jnp.iscomplexobj(value):
         return lax.complex(kept(value.real), kept(value.imag))
     return checkpoint_name(value, _KEPT)
-
-
-def is_valid(weights: jax.Array) -> jax.Array:
-    """Where the weights, or the booleans, are not 0."""
-    return weights if weights.dtype == jnp.bool_ else weights > 0
-
-
-def abs_square(x: jax.Array) -> jax.Array:
-    """`|x|**2`, without the square root that `abs` takes of a complex number."""
-    return functools.reduce(jnp.add, (lax.square(part) for part in _real_parts(x)))

@@ -14,7 +14,8 @@ from jax.typing import ArrayLike, DTypeLike
 
 from jaxbn import _checks
 from jaxbn._layout import from_data_layout, statistics_dtype, to_data_layout
-from jaxbn.moments import AxisName, Moments, is_valid, keep_statistics, pivoted_moments, sync_pivoted
+from jaxbn._pivot import is_valid
+from jaxbn.moments import AxisName, Moments, keep_statistics, pivoted_moments, sync_pivoted
 from jaxbn.running import Averaging, BatchNormState, Initializer, init_state, update_state
 
 

