@@ -110,6 +110,7 @@ def check(cfg: Config) -> None:
     config.require_at_least("--seeds", cfg.seeds, 1)
     config.require_at_least("--seed", cfg.seed, 0)
     # JAX takes 32 bits of a seed: beyond, one would repeat another.
+    config.require_at_most("--seeds", cfg.seeds, 2**32)
     config.require_at_most("--seed", cfg.seed, 2**32 - cfg.seeds)
     config.require_writable("--out", cfg.out)
     if cfg.resume:

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from experiments import plot_results
 from experiments.harness import results
+from experiments.harness.errors import UserError
 from experiments.harness.results import Record, mean_and_spread
 
 # Printed by the tutorial, from one run each; it printed no test results of its dense nets.
@@ -29,10 +30,15 @@ def report(out: Path, seconds: dict[str, float], console: Console) -> None:
 
     Args:
         out: the folder with one folder per model.
-        seconds: what each model took; those to report on.
+        seconds: what each model took that was run just now; finished models of earlier runs are reported on as well.
         console: to print on.
     """
+    seconds = seconds_of_earlier(out) | seconds
+    seconds = {name: seconds[name] for name in PRINTED if name in seconds}
     records = {name: results.read_records(out / name / "metrics.jsonl") for name in seconds}
+    # A run that was started anew and stopped is no result.
+    records = {name: own for name, own in records.items() if own and set(METRICS) <= set(own[-1])}
+    seconds = {name: seconds[name] for name in records}
     models = {name: summarize(records[name], seconds[name]) for name in seconds}
     results.write_json(out / "summary.json", {"models": models, **results.describe_environment()})
     header = ["run", *METRICS.values(), "steps", "seconds"]
@@ -55,6 +61,16 @@ def report(out: Path, seconds: dict[str, float], console: Console) -> None:
     for note in notes:
         console.print(note, soft_wrap=True)
     console.print(f"Files: {out / 'summary.md'}, {out / 'summary.json'}, {out / 'curves.png'}", soft_wrap=True)
+
+
+def seconds_of_earlier(out: Path) -> dict[str, float]:
+    """What the models took that an earlier summary in the folder tells of."""
+    try:
+        summary = results.read_json(out / "summary.json") or {}
+        return {name: float(model["seconds"]) for name, model in summary["models"].items()}
+    except (UserError, KeyError, TypeError, ValueError, AttributeError):
+        # Only a convenience: a summary that can't be read is replaced.
+        return {}
 
 
 def summarize(records: list[Record], seconds: float) -> dict[str, Any]:

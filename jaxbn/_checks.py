@@ -16,6 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike, DTypeLike
 
+from jaxbn._layout import statistics_dtype
+
 
 def data(x: ArrayLike) -> jax.Array:
     try:
@@ -50,17 +52,21 @@ def axes(axis: int | Sequence[int], ndim: int) -> tuple[int, ...]:
 def mask(mask: ArrayLike | None, x: jax.Array) -> jax.Array | None:
     if mask is None:
         return None
-    mask = jnp.asarray(mask)
+    try:
+        mask = jnp.asarray(mask)
+    except (TypeError, ValueError):
+        raise TypeError(f"`mask` must be bool or real weights, got {type(mask).__name__}.") from None
     if jnp.issubdtype(mask.dtype, jnp.complexfloating):
         raise TypeError(f"`mask` must be bool or real weights, got {mask.dtype}.")
     if mask.ndim != x.ndim:
         raise ValueError(
-            f"`mask` must have as many dimensions as `x` {x.shape}, got the shape {mask.shape}; add axes of size 1 "
-            f"where it does not vary, e.g. mask[:, {'None, ' * (x.ndim - 2)}None] for one weight per example."
+            f"`mask` must have as many dimensions as `x` {x.shape}, got the shape {mask.shape}; give it size 1 along "
+            f"the axes where it does not vary, for one weight per example {(*x.shape[:1], *[1] * (x.ndim - 1))}."
         )
     if any(m not in (1, n) for m, n in zip(mask.shape, x.shape, strict=True)):
         raise ValueError(f"`mask` must broadcast to `x` {x.shape}, got the shape {mask.shape}.")
-    return mask
+    # Once and for all in the precision of the sums: a weight must not be 0 in one place and not in another.
+    return mask if mask.dtype == jnp.bool_ else mask.astype(jnp.finfo(statistics_dtype(x.dtype)).dtype)
 
 
 def flag(name: str, value: Any) -> bool | jax.Array:
@@ -76,14 +82,27 @@ def flag(name: str, value: Any) -> bool | jax.Array:
     return jnp.asarray(value)
 
 
-def momentum(value: ArrayLike) -> None:
-    if isinstance(value, int | float | np.number) and not 0 <= value <= 1:
+def momentum(value: Any) -> None:
+    _scalar("momentum", value)
+    if _is_known(value) and not 0 <= value <= 1:
         raise ValueError(f"`momentum` must lie between 0 and 1, got {value}; it is the weight of the old statistics.")
 
 
-def epsilon(value: ArrayLike) -> None:
-    if isinstance(value, int | float | np.number) and not 0 <= value < float("inf"):
+def epsilon(value: Any) -> None:
+    _scalar("epsilon", value)
+    if _is_known(value) and not 0 <= value < float("inf"):
         raise ValueError(f"`epsilon` must be finite and at least 0, got {value}.")
+
+
+def _scalar(name: str, value: Any) -> None:
+    if not (isinstance(value, int | float) or hasattr(value, "dtype")) or jnp.iscomplexobj(value):
+        raise TypeError(f"`{name}` must be a real number, got {value!r}.")
+    if np.ndim(value) != 0:
+        raise ValueError(f"`{name}` must be a scalar, got the shape {np.shape(value)}.")
+
+
+def _is_known(value: Any) -> bool:
+    return isinstance(value, int | float | np.number | np.ndarray)
 
 
 def update_rule(averaging: object, ddof: object) -> None:
@@ -124,14 +143,17 @@ def initial(
     except Exception as error:
         if key is not None:
             raise
-        raise ValueError(f"`{name}` needs a PRNG key, got key=None; pass e.g. key=jax.random.key(0).") from error
+        raise ValueError(
+            f"`{name}` failed without a PRNG key ({type(error).__name__}); if it is random, pass e.g. "
+            "key=jax.random.key(0)."
+        ) from error
     if value.shape != shape:
         raise ValueError(f"`{name}` must return the shape {shape}, got {value.shape}.")
     return value.astype(dtype)
 
 
-def fits(params: Any, state: Any, x: jax.Array, feature_axes: Sequence[int]) -> None:
-    """Parameters and state have the shape of the feature axes, and are complex only together with `x`."""
+def fits(params: Any, state: Any, x: jax.Array, feature_axes: Sequence[int], *, of: str = "state.") -> None:
+    """Parameters and statistics have the shape of the feature axes, and are complex only together with `x`."""
     expected = tuple(x.shape[a] for a in feature_axes)
     if not (hasattr(params, "scale") and hasattr(params, "bias")):
         raise TypeError(f"`params` must be BatchNormParams, got {type(params).__name__}; see init_batch_norm.")
@@ -140,22 +162,24 @@ def fits(params: Any, state: Any, x: jax.Array, feature_axes: Sequence[int]) -> 
     parts = {
         "params.scale": params.scale,
         "params.bias": params.bias,
-        "state.mean": state.mean,
-        "state.var": state.var,
+        f"{of}mean": state.mean,
+        f"{of}var": state.var,
     }
     for name, part in parts.items():
         if part is None:
             continue
+        if not hasattr(part, "dtype"):
+            raise TypeError(f"`{name}` must be an array, got {type(part).__name__}; convert it with jnp.asarray.")
         if jnp.shape(part) != expected:
             raise ValueError(
                 f"`{name}` must have the shape {expected} of the feature axes of `x` {x.shape}, got {jnp.shape(part)}; "
                 "check `axis`, and the `features` given to init_batch_norm."
             )
-        if jnp.iscomplexobj(part) and (name == "state.var" or not jnp.iscomplexobj(x)):
+        if jnp.iscomplexobj(part) and (name == f"{of}var" or not jnp.iscomplexobj(x)):
             raise TypeError(f"`{name}` must be real for `x` of {x.dtype}, got {part.dtype}.")
     if jnp.iscomplexobj(x) and not jnp.iscomplexobj(state.mean):
         raise TypeError(
-            f"`state.mean` must be complex for `x` of {x.dtype}, got {state.mean.dtype}; "
+            f"`{of}mean` must be complex for `x` of {x.dtype}, got {state.mean.dtype}; "
             f"use init_batch_norm(..., dtype='{x.dtype}')."
         )
 
@@ -177,6 +201,19 @@ def same_shapes(a_name: str, a: Any, b_name: str, b: Any) -> None:
     shapes = [tuple(map(jnp.shape, m)) for m in (a, b)]
     if shapes[0] != shapes[1]:
         raise ValueError(f"`{a_name}` and `{b_name}` must have the same shapes, got {shapes[0]} and {shapes[1]}.")
+
+
+def groups_cover(groups: Sequence[Sequence[int]], size: int) -> list[list[int]]:
+    """The groups as lists of ints, every member of the mapped axis in exactly one."""
+    try:
+        members = [[operator.index(member) for member in group] for group in groups]
+    except TypeError:
+        raise TypeError(f"`axis_index_groups` must be a list of lists of ints, got {groups!r}.") from None
+    if sorted(member for group in members for member in group) != list(range(size)):
+        raise ValueError(
+            f"`axis_index_groups` must name each of the {size} members of the axis exactly once, got {groups!r}."
+        )
+    return members
 
 
 def groups_need_axis(groups: object, axis_name: object) -> None:

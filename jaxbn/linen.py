@@ -84,7 +84,8 @@ class BatchNorm(nn.Module):
 
         Args:
             x: `[..., features, ...]`, floating or complex.
-            use_running_average: a bool, also a traced one; it must be given here or in the constructor, not in both.
+            use_running_average: a bool, given here or in the constructor, not in both. It may be traced if
+                `batch_stats` is mutable, since it is then not known whether they change.
             mask: `None`, or booleans or weights with as many dimensions as `x`, broadcastable to it.
 
         Returns:
@@ -101,7 +102,9 @@ class BatchNorm(nn.Module):
             # Wider at once, narrower only at the end: statistics see all the digits there are.
             with jax.numpy_dtype_promotion("standard"):
                 x = x.astype(jnp.promote_types(x.dtype, self.dtype))
-        shape = tuple(x.shape[a] for a in _checks.axes(self.axis, x.ndim))
+        # Flax sorts the axes, and its variables have that shape.
+        axes = sorted(_checks.axes(self.axis, x.ndim))
+        shape = tuple(x.shape[a] for a in axes)
         stats_dtype = x.dtype if jnp.iscomplexobj(x) else jnp.dtype(jnp.float32)
 
         # Parameters first: they get the random numbers that they get in Flax's own layer.
@@ -111,7 +114,11 @@ class BatchNorm(nn.Module):
         )
 
         def statistic(name: str, init: Initializer, dtype: Any) -> nn.Variable[jax.Array]:
-            return self.variable("batch_stats", name, lambda: init(self.make_rng("params"), shape, dtype))
+            def value() -> jax.Array:
+                # Without a key the default initialisers do as well, beside variables that hold parameters alone.
+                return init(self.make_rng("params") if self.has_rng("params") else None, shape, dtype)
+
+            return self.variable("batch_stats", name, value)
 
         mean = statistic("mean", self.mean_init, stats_dtype)
         var = statistic("var", self.var_init, jnp.finfo(stats_dtype).dtype)
@@ -123,7 +130,7 @@ class BatchNorm(nn.Module):
             BatchNormState(mean.value, var.value, jnp.zeros((), jnp.int32) if count is None else count.value),
             x,
             train,
-            axis=self.axis,
+            axis=axes,
             momentum=self.momentum,
             epsilon=self.epsilon,
             mask=mask,

@@ -119,7 +119,8 @@ def pivoted_moments(x: jax.Array, axes: Sequence[int], weights: jax.Array | None
     reduced = tuple(d for d in range(x.ndim) if d not in axes)
     pivot = kept(lax.stop_gradient(choose_pivot(x, reduced, weights)))
     count, mean, square = map(kept, means_about(x, pivot, reduced, weights))
-    return Pivoted(pivot, Moments(count, mean, count * (square - abs_square(mean))))
+    # Squares that overflow make an infinite variance, which is what it is in this precision, not inf - inf.
+    return Pivoted(pivot, Moments(count, mean, count * jnp.where(jnp.isinf(square), square, square - abs_square(mean))))
 
 
 def sync_pivoted(local: Pivoted, axis_name: AxisName, groups: Sequence[Sequence[int]] | None = None) -> Pivoted:
@@ -186,8 +187,8 @@ def _about_mean(m: Moments) -> Pivoted:
 def _same_group(groups: Sequence[Sequence[int]], size: int) -> jax.Array:
     """`[size, size]`: whether two members of the axis share a group."""
     group = np.zeros(size, int)
-    for number, members in enumerate(groups):
-        group[list(members)] = number
+    for number, members in enumerate(_checks.groups_cover(groups, size)):
+        group[members] = number
     return jnp.asarray(group[:, None] == group)
 
 

@@ -197,7 +197,7 @@ def normalize(
     x = _checks.data(x)
     axes = _checks.axes(axis, x.ndim)
     state = BatchNormState(jnp.asarray(mean), jnp.asarray(var), jnp.zeros((), jnp.int32))
-    _checks.fits(params, state, x, axes)
+    _checks.fits(params, state, x, axes, of="")
     _checks.epsilon(epsilon)
     pivot, running_var = _running_statistics(state, x, axes)
     return _affine(params, x, pivot, jnp.zeros_like(pivot), running_var, epsilon, axes)
@@ -254,7 +254,10 @@ def _affine(
     """Normalise with the mean `pivot + mean`, which is never rounded to one number, then scale and shift."""
     dtype = statistics_dtype(x.dtype)
     scale, bias = (None if p is None else to_data_layout(p.astype(dtype), axes, x.ndim) for p in params)
-    multiplier = lax.rsqrt(var + jnp.asarray(epsilon, var.dtype)).astype(dtype)
+    spread = var + jnp.asarray(epsilon, var.dtype)
+    # With epsilon 0, equal values have no scale; they become 0, as with any other epsilon.
+    inverse = jnp.where(spread > 0, lax.rsqrt(jnp.where(spread > 0, spread, 1)), 0)
+    multiplier = inverse.astype(dtype)
     if scale is not None:
         multiplier = multiplier * scale
     # One product and one sum per value; the backward pass then needs two sums over the data, and one is the bias's.

@@ -42,6 +42,13 @@ def update(moments=MOMENTS, state=STATE, **kwargs):
     return lambda: update_state(state, moments, **kwargs)
 
 
+def grouped(groups):
+    def call(x):
+        return batch_norm(PARAMS, STATE, x, True, axis_name="i", axis_index_groups=groups)
+
+    return lambda: jax.vmap(call, axis_name="i")(jnp.ones([4, 5, 3]))
+
+
 # A readable id, the call, the error, and words that it must say.
 BAD_CALLS = [
     ("x-is-no-array", bn("data"), TypeError, "`x` must be an array, got str; convert it with jnp.asarray"),
@@ -63,8 +70,15 @@ BAD_CALLS = [
         "mask-rank",
         bn(IMAGES, mask=np.ones(2, bool)),
         ValueError,
-        r"`mask` must have as many dimensions as `x` .*, got the shape \(2,\); .*mask\[:, None, None, None\]",
+        r"`mask` must have as many dimensions as `x` .*, got the shape \(2,\); .* example \(2, 1, 1, 1\)",
     ),
+    (
+        "mask-rank-above",
+        bn(X[0], mask=X > 0),
+        ValueError,
+        r"`mask` must have as many .* `x` \(3,\), got the shape \(5, 3\)",
+    ),
+    ("mask-is-no-array", bn(mask="all"), TypeError, "`mask` must be bool or real weights, got str"),
     ("mask-shape", moments(mask=X[:4] > 0), ValueError, r"`mask` must broadcast to `x` .*, got the shape \(4, 3\)"),
     ("train-int", bn(train=1), TypeError, "`train` must be a bool, got 1"),
     ("train-none", bn(train=None), TypeError, "`train` must be a bool, got None"),
@@ -77,6 +91,18 @@ BAD_CALLS = [
     ("momentum-numpy", bn(momentum=np.float32(2)), ValueError, "`momentum` must lie between 0 and 1, got 2.0"),
     ("epsilon-below", bn(epsilon=-1e-5), ValueError, "`epsilon` must be finite and at least 0, got -1e-05"),
     ("epsilon-inf", bn(epsilon=float("inf")), ValueError, "`epsilon` must be finite and at least 0, got inf"),
+    ("momentum-text", bn(momentum="0.9"), TypeError, "`momentum` must be a real number, got '0.9'"),
+    ("momentum-none", update(momentum=None), TypeError, "`momentum` must be a real number, got None"),
+    ("momentum-shape", bn(momentum=ONES), ValueError, r"`momentum` must be a scalar, got the shape \(3,\)"),
+    ("momentum-array", bn(momentum=np.asarray(2.0)), ValueError, "`momentum` must lie between 0 and 1, got 2.0"),
+    ("epsilon-shape", bn(epsilon=ONES), ValueError, r"`epsilon` must be a scalar, got the shape \(3,\)"),
+    ("epsilon-complex", bn(epsilon=1j), TypeError, "`epsilon` must be a real number, got 1j"),
+    (
+        "normalize-shape",
+        lambda: normalize(PARAMS, X, ONES[:2], ONES),
+        ValueError,
+        r"`mean` must have the shape \(3,\) of the feature axes of `x` \(5, 3\), got \(2,\)",
+    ),
     (
         "epsilon-normalize",
         lambda: normalize(PARAMS, X, ONES, ONES, epsilon=float("nan")),
@@ -99,7 +125,7 @@ BAD_CALLS = [
         "key-missing",
         init(scale_init=initializers.normal()),
         ValueError,
-        r"`scale_init` needs a PRNG key, got key=None; pass e.g. key=jax.random.key\(0\)",
+        r"`scale_init` failed without a PRNG key \(.*\); if it is random, pass e.g. key=jax.random.key\(0\)",
     ),
     (
         "init-shape",
@@ -109,6 +135,12 @@ BAD_CALLS = [
     ),
     ("params-tuple", bn(params=(ONES, ONES)), TypeError, "`params` must be BatchNormParams, got tuple; see"),
     ("state-none", bn(state=None), TypeError, "`state` must be BatchNormState, got NoneType; see init_batch_norm"),
+    (
+        "scale-is-a-list",
+        bn(params=BatchNormParams([1.0, 1.0, 1.0], None)),
+        TypeError,
+        "`params.scale` must be an array, got list; convert it with jnp.asarray",
+    ),
     (
         "scale-shape",
         bn(X, axis=0),
@@ -151,4 +183,12 @@ BAD_CALLS = [
         ValueError,
         "`axis_index_groups` needs `axis_name`, got None; name the mapped axis, or drop the groups",
     ),
+    (
+        "groups-incomplete",
+        grouped([[1, 2]]),
+        ValueError,
+        r"`axis_index_groups` must name each of the 4 members of the axis exactly once, got \[\[1, 2\]\]",
+    ),
+    ("groups-outside", grouped([[0, 1], [2, 9]]), ValueError, "`axis_index_groups` must name each of the 4 members"),
+    ("groups-flat", grouped([0, 1, 2, 3]), TypeError, "`axis_index_groups` must be a list of lists of ints, got"),
 ]

@@ -191,3 +191,18 @@ def test_a_training_loop_under_scan():
     assert losses[-1] < 0.1 * losses[0]
     evaluated = jnp.mean(jnp.square(net.apply(trained, x, train=False) - target))
     assert abs(evaluated - losses[-1]) < 0.1
+
+
+def test_several_axes_have_the_variables_of_flax():
+    x = noise(5, 3, 4)
+    (flax_layer, layer) = (cls(axis=(2, 1), use_running_average=False) for cls in (nn.BatchNorm, BatchNorm))
+    variables = flax_layer.init(jax.random.key(0), x)
+    y, _ = layer.apply(variables, x, mutable=["batch_stats"])
+    assert_close(y, reference.batch_norm(x, axis=(1, 2)), TOLERANCE["float32"])
+
+
+def test_statistics_are_made_where_only_parameters_were_given():
+    x = noise(5, 3)
+    params = {"params": {"scale": jnp.ones(3), "bias": jnp.zeros(3)}}
+    _, made = BatchNorm().apply(params, x, use_running_average=False, mutable=["batch_stats"])
+    assert_close(made["batch_stats"]["mean"], 0.01 * x.mean(0), TOLERANCE["float32"])

@@ -132,6 +132,6 @@ def _torch(features: int, epsilon: float) -> Layer:
         y = norm(data)
         y.backward(given)
         parts = (y.detach(), data.grad)
-        return tuple(np.moveaxis(part.float().numpy(), 1, -1) for part in parts)  # type: ignore[return-value]
+        return tuple(np.moveaxis(part.float().numpy(), 1, -1) for part in parts)
 
     return layer

@@ -36,10 +36,13 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2) + "\n")
 
 
-def read_json(path: Path) -> Any:
-    """Read a JSON file; `None` where there is none."""
+def read_json(path: Path) -> dict[str, Any] | None:
+    """Read a JSON object; `None` where there is no file."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(value, dict):
+            raise ValueError("no object")
+        return value
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -54,9 +57,12 @@ def write_records(path: Path, records: Iterable[Record]) -> None:
 
 
 def read_records(path: Path) -> list[Record]:
-    """Read one JSON object per line; none where there is no file."""
+    """Read one JSON object per line, each with its step and seed; none where there is no file."""
     try:
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        records = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        if not all(isinstance(record, dict) and {"step", "seed"} <= set(record) for record in records):
+            raise ValueError("a line without step and seed")
+        return records
     except FileNotFoundError:
         return []
     except OSError as error:

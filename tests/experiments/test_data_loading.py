@@ -160,7 +160,7 @@ FAULTS: dict[str, tuple[Callable[[Path], None], str]] = {
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("fault", FAULTS)
-@pytest.mark.parametrize("argument", ["data_dir", "JAXBN_MNIST_DIR"])
+@pytest.mark.parametrize("argument", ["--data-dir", "JAXBN_MNIST_DIR"])
 def test_a_faulty_file_is_refused_by_name(
     argument: str, fault: str, name: str, folder: Path, data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -169,12 +169,12 @@ def test_a_faulty_file_is_refused_by_name(
     if argument == "JAXBN_MNIST_DIR":
         monkeypatch.setenv(argument, str(folder))
     with pytest.raises(UserError, match=f"^`{argument}` must name .*{words.format(name=name)}") as caught:
-        load_mnist(folder if argument == "data_dir" else None, refuse)
+        load_mnist(folder if argument == "--data-dir" else None, refuse)
     assert "\n" not in str(caught.value)
     assert not data_dir.exists()
 
 
-@pytest.mark.parametrize("argument", ["data_dir", "JAXBN_MNIST_DIR"])
+@pytest.mark.parametrize("argument", ["--data-dir", "JAXBN_MNIST_DIR"])
 @pytest.mark.parametrize(("name", "words"), [("absent", "there is no folder"), ("empty", "holds none of them")])
 def test_a_folder_without_data_is_refused(
     argument: str, name: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -183,7 +183,7 @@ def test_a_folder_without_data_is_refused(
     if argument == "JAXBN_MNIST_DIR":
         monkeypatch.setenv(argument, str(tmp_path / name))
     with pytest.raises(UserError, match=f"`{argument}` must name a folder that holds .*{NAMES[0]}.*{words}"):
-        load_mnist(tmp_path / name if argument == "data_dir" else None, refuse)
+        load_mnist(tmp_path / name if argument == "--data-dir" else None, refuse)
 
 
 def test_files_with_the_right_sha256_must_have_the_right_md5(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

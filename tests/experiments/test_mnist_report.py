@@ -114,3 +114,26 @@ def test_the_tutorials_numbers_are_accuracies_and_losses(name: str) -> None:
     assert 0.03 < printed["train_loss"] < 0.06
     assert 0.98 < printed["train_acc"] < 0.99
     assert ("test_acc" in printed) == ("test_loss" in printed) == name.startswith("conv")
+
+
+def test_finished_models_of_earlier_runs_stay_in_the_summary(reported: tuple[Path, str]) -> None:
+    out, _ = reported
+    write(out, "mlp-bn", {500: [0.9, 0.9]})
+    write(out, "conv", {500: [0.9, 0.9]})
+    mnist_report.report(out, {"mlp-bn": 1.0}, Console(file=io.StringIO()))
+    models = json.loads((out / "summary.json").read_text())["models"]
+    assert {name: model["seconds"] for name, model in models.items()} == {"mlp-bn": 1.0, "mlp": 12.35, "conv-bn": 60.0}
+    # Started anew, and stopped before its last evaluation.
+    results.write_records(out / "mlp" / "metrics.jsonl", [{"step": 500, "seed": 0, "test_acc": 0.5}])
+    mnist_report.report(out, {"mlp-bn": 1.0}, Console(file=io.StringIO()))
+    assert list(json.loads((out / "summary.json").read_text())["models"]) == ["mlp-bn", "conv-bn"]
+
+
+def test_the_pair_is_compared_seed_by_seed(tmp_path: Path) -> None:
+    write(tmp_path, "conv-bn", {500: [0.90, 0.95]})
+    write(tmp_path, "conv", {500: [0.89, 0.92]})
+    mnist_report.report(tmp_path, {"conv-bn": 1.0, "conv": 1.0}, Console(file=io.StringIO()))
+    line = (tmp_path / "summary.md").read_text()
+    assert (
+        "paired over 2 seeds, ± standard error): +2.00 ± 1.00 at step 500 with running statistics, +6.50 ± 1.50" in line
+    )

@@ -134,3 +134,17 @@ def test_the_environment_names_device_and_versions() -> None:
     assert environment["device"].startswith(jax.devices()[0].platform)
     assert set(environment["versions"]) == {"python", "jaxbn", "jax", "flax", "optax", "numpy"}
     assert environment["versions"]["jax"] == jax.__version__
+
+
+@pytest.mark.parametrize("text", ["[]", '"text"', "1"])
+def test_json_of_another_kind_is_refused(text: str, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(UserError, match=r"config\.json is not JSON \(no object\); delete it"):
+        results.read_json(tmp_path / "config.json")
+
+
+@pytest.mark.parametrize("text", ["{}", "[]", '{"step": 1}'])
+def test_records_without_step_and_seed_are_refused(text: str, tmp_path: Path) -> None:
+    (tmp_path / "metrics.jsonl").write_text(text + "\n")
+    with pytest.raises(UserError, match=r"metrics\.jsonl is not JSON lines \(a line without step and seed\)"):
+        results.read_records(tmp_path / "metrics.jsonl")

@@ -44,7 +44,7 @@ def load_mnist(data_dir: str | os.PathLike[str] | None = None, report: Callable[
     given = None if data_dir is None else Path(data_dir).expanduser()
     if given is not None and not os.path.exists(given / FOLDER):
         target = _default_data_dir()
-        mnist = read_folder(_checked_folder(given, "data_dir"), "data_dir")
+        mnist = read_folder(_checked_folder(given, "--data-dir"), "--data-dir")
         if not os.path.exists(target / FOLDER):
             _keep(mnist, target, damaged=False, report=report)
         return mnist
@@ -65,7 +65,7 @@ def load_mnist(data_dir: str | os.PathLike[str] | None = None, report: Callable[
 
 def _fetched(given: Path | None, tried: list[str], report: Callable[[str], None]) -> Mnist:
     if given is not None and holds_official(given):
-        return read_folder(given, "data_dir")
+        return read_folder(given, "--data-dir")
     if named := os.environ.get(FOLDER_VARIABLE):
         return read_folder(_checked_folder(Path(named).expanduser(), FOLDER_VARIABLE), FOLDER_VARIABLE)
     tried.append(f"{FOLDER_VARIABLE} is not set")
@@ -99,7 +99,7 @@ def _keep(mnist: Mnist, target: Path, *, damaged: bool, report: Callable[[str], 
 
 def _checked_folder(folder: Path, argument: str) -> Path:
     expected = f"the four official files of MNIST ({', '.join(NAMES)})"
-    if argument == "data_dir":
+    if argument == "--data-dir":
         expected = f"{FOLDER} or {expected}"
     if not os.path.isdir(folder):
         raise UserError(
