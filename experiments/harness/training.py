@@ -60,7 +60,9 @@ def init_state(problem: Problem, seeds: list[int]) -> TrainState:
         return TrainState(params, extras, problem.optimizer.init(params))
 
     keys = jnp.stack([jax.random.key(seed) for seed in seeds])
-    return jax.jit(lambda keys: _map_seeds(init, (keys,), shared=0))(keys)
+    # It runs once: on a CPU, where LLVM would spend a second on it, it is not worth optimising.
+    options = {"xla_backend_optimization_level": 1} if jax.default_backend() == "cpu" else None
+    return jax.jit(lambda keys: _map_seeds(init, (keys,), shared=0), compiler_options=options)(keys)
 
 
 def train(
@@ -118,7 +120,8 @@ def mean_score(
     """Compile the mean of a score over given examples, of which each counts exactly once.
 
     Args:
-        score: `(state, data, indices [n]) -> {name: [n]}`, for one seed.
+        score: `(state, data, indices [n]) -> {name: [n]}`, for one seed. It is given `EXAMPLES_PER_CHUNK` examples at a
+            time; the last time, repeated ones fill the chunk, which do not count.
 
     Returns:
         `(state, data, indices [seeds, n]) -> {name: [seeds]}`.
@@ -126,29 +129,28 @@ def mean_score(
 
     def total(state: TrainState, indices: jax.Array, data: Pytree, count: jax.Array) -> dict[str, jax.Array]:
         def add(i: jax.Array, sums: dict[str, jax.Array]) -> dict[str, jax.Array]:
-            return jax.tree.map(lambda total, values: total + values.sum(), sums, score(state, data, indices[i]))
+            counts = i * EXAMPLES_PER_CHUNK + jnp.arange(EXAMPLES_PER_CHUNK) < count
+            scores = score(state, data, indices[i])
+            return jax.tree.map(lambda total, values: total + jnp.where(counts, values, 0).sum(), sums, scores)
 
         shapes = jax.eval_shape(score, state, data, indices[0])
-        return jax.lax.fori_loop(0, count, add, jax.tree.map(lambda value: jnp.zeros((), value.dtype), shapes))
+        chunks = (count + EXAMPLES_PER_CHUNK - 1) // EXAMPLES_PER_CHUNK
+        return jax.lax.fori_loop(0, chunks, add, jax.tree.map(lambda value: jnp.zeros((), value.dtype), shapes))
 
     over_seeds = jax.jit(lambda *args: _map_seeds(total, args, shared=2))
 
     def mean(state: TrainState, data: Pytree, indices: np.ndarray) -> Metrics:
         seeds, examples = indices.shape
-        chunk = min(examples, EXAMPLES_PER_CHUNK)
-        whole = examples - examples % chunk
-        chunks = indices[:, :whole].reshape(seeds, -1, chunk)
+        dispatch = CHUNKS_PER_DISPATCH * EXAMPLES_PER_CHUNK
         sums: Metrics = {}
-        for first in range(0, chunks.shape[1], CHUNKS_PER_DISPATCH):
-            part = chunks[:, first : first + CHUNKS_PER_DISPATCH]
+        for first in range(0, examples, dispatch):
+            part = indices[:, first : first + dispatch]
             count = part.shape[1]
-            if examples >= EXAMPLES_PER_CHUNK:
-                part = np.pad(part, ((0, 0), (0, CHUNKS_PER_DISPATCH - count), (0, 0)))
+            # Always the same shape, so that it is compiled once for all.
+            part = np.pad(part, ((0, 0), (0, dispatch - count)), mode="edge")
+            part = part.reshape(seeds, CHUNKS_PER_DISPATCH, EXAMPLES_PER_CHUNK)
             for name, value in over_seeds(state, part, data, count).items():
                 sums[name] = sums.get(name, 0) + np.asarray(value, np.float64)
-        if whole < examples:
-            rest = mean(state, data, indices[:, whole:])
-            sums = {name: value + rest[name] * (examples - whole) for name, value in sums.items()}
         return {name: value / examples for name, value in sums.items()}
 
     return mean
