@@ -15,6 +15,9 @@ from experiments.harness.checkpoint import Checkpoints
 from experiments.harness.errors import UserError
 from experiments.harness.training import TrainState
 
+# Orbax stops reading at the first damaged file, and its threads then find their event loop closed.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:

@@ -83,7 +83,7 @@ def test_a_closed_port_is_given_up_at_once(monkeypatch: pytest.MonkeyPatch) -> N
     start = time.monotonic()
     with pytest.raises(SourceError, match=r"127\.0\.0\.1.*refused"):
         fetch(monkeypatch, f"{closed_address()}/file.gz")
-    assert time.monotonic() - start < 2
+    assert time.monotonic() - start < 8
 
 
 def test_a_silent_server_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -91,7 +91,7 @@ def test_a_silent_server_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     start = time.monotonic()
     with silent_address() as address, pytest.raises(SourceError, match=r"only 0 bytes arrived|timed out"):
         fetch(monkeypatch, f"{address}/file.gz")
-    assert time.monotonic() - start < 2
+    assert time.monotonic() - start < 8
 
 
 def test_a_trickling_server_is_given_up(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
@@ -99,7 +99,7 @@ def test_a_trickling_server_is_given_up(monkeypatch: pytest.MonkeyPatch, address
     start = time.monotonic()
     with pytest.raises(SourceError, match=r"only \d+ bytes arrived in 0\.5 s"):
         fetch(monkeypatch, f"{address}/trickle")
-    assert time.monotonic() - start < 2
+    assert time.monotonic() - start < 8
 
 
 def test_a_cut_connection_is_left_to_the_size_check(monkeypatch: pytest.MonkeyPatch, address: str) -> None:

@@ -8,7 +8,6 @@ import shutil
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -106,15 +105,12 @@ def test_the_wheel_holds_mnist_in_the_official_order(mnist: Mnist) -> None:
 
 def test_the_official_download_is_prepared_and_loaded_again(mnist: Mnist, server: str, tmp_path: Path) -> None:
     lines: list[str] = []
-    start = time.monotonic()
     downloaded = load_mnist(report=lines.append)
-    assert time.monotonic() - start < 60
-    assert lines == [f"MNIST is prepared in {tmp_path / 'tfds' / prepared.FOLDER}."]
+    said = ["MNIST: trying the official download.", f"MNIST is prepared in {tmp_path / 'tfds' / prepared.FOLDER}."]
+    assert lines == said
 
-    start = time.monotonic()
     loaded = load_mnist(report=lines.append)
-    assert time.monotonic() - start < 10  # 3 s on 2 free cores.
-    assert len(lines) == 1
+    assert lines == said
     for array, again, expected in zip(downloaded, loaded, mnist, strict=True):
         np.testing.assert_array_equal(array, expected)
         np.testing.assert_array_equal(again, expected)
@@ -145,4 +141,4 @@ def test_an_altered_download_falls_back_to_the_wheel(
     monkeypatch.setattr(QuietHandler, "translate_path", lambda _, path: str(altered / path.lstrip("/")))
     lines: list[str] = []
     assert load_mnist(report=lines.append) is mnist
-    assert lines[0].startswith(f"MNIST: the official download was given up ({NAMES[3]} has SHA-256 ")
+    assert lines[1].startswith(f"MNIST: the official download was given up ({NAMES[3]} has SHA-256 ")

@@ -127,7 +127,7 @@ def test_a_stalled_index_is_given_up(index: str, tmp_path: Path, monkeypatch: py
     start = time.monotonic()
     with pytest.raises(SourceError, match=r"only [\d,]+ bytes arrived in 1\.5 s"):
         wheel.fetch_wheel(tmp_path)
-    assert time.monotonic() - start < 4
+    assert time.monotonic() - start < 8
 
 
 def test_a_source_distribution_whose_code_would_run_is_refused(

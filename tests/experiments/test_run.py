@@ -20,6 +20,9 @@ from experiments.harness.checkpoint import Checkpoints
 from experiments.harness.errors import UserError
 from experiments.harness.training import Evaluation, Problem, TrainState
 
+# Orbax stops reading at the first damaged file, and its threads then find their event loop closed.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
 SEEDS = [3, 8]
 STEPS = 430
 EVERY = 100
