@@ -22,7 +22,7 @@ import optax
 from flax.linen import initializers
 from rich.console import Console
 
-from experiments.harness import classifier, config, models, run, timing, training
+from experiments.harness import classifier, compilation, config, models, run, timing, training
 from experiments.harness.batches import batch_indices
 from experiments.harness.data import Mnist, load_mnist
 from experiments.harness.errors import UserError
@@ -221,4 +221,5 @@ def print_lines(evaluation: training.Evaluation, last: bool, console: Console) -
 
 
 if __name__ == "__main__":
+    compilation.cache_compilations()
     timing.leave(main())

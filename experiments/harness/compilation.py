@@ -1,0 +1,23 @@
+"""Compiled programs are kept between runs: what was compiled once is loaded the next time."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import jax
+
+
+def cache_compilations() -> None:
+    """Turn on JAX's persistent cache in the user's cache folder, unless the user has chosen one or it can't be made."""
+    if jax.config.read("jax_compilation_cache_dir"):
+        return
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "jaxbn" / "xla"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return
+    if os.access(folder, os.W_OK):
+        jax.config.update("jax_compilation_cache_dir", str(folder))
+        # Most programs here compile faster than the default of a second, but there are a dozen of them.
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
