@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 import matplotlib as mpl
 import numpy as np
 
-from experiments.harness.errors import UserError
-from experiments.harness.results import Record
+from experiments.harness.results import Record, whole_file
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -32,19 +31,13 @@ def new_figure(columns: int) -> tuple[Any, Sequence[Any]]:
 
 
 def save_figure(figure: Any, path: Path) -> None:
-    """Write the figure whole or not at all."""
+    """Write the figure, whole or not at all."""
     import matplotlib.pyplot as plt
 
-    partial = path.with_name(f".{path.stem}.partial{path.suffix}")
     try:
-        figure.savefig(partial, dpi=150)
-        partial.replace(path)
-    except OSError as error:
-        raise UserError(
-            f"{path} could not be written ({error.strerror}); make room there, or name another --out."
-        ) from None
+        with whole_file(path) as partial:
+            figure.savefig(partial, dpi=150)
     finally:
-        partial.unlink(missing_ok=True)
         plt.close(figure)
 
 
