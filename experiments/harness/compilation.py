@@ -10,7 +10,7 @@ import jax
 
 def cache_compilations() -> None:
     """Turn on JAX's persistent cache in the user's cache folder, unless the user has chosen one or it can't be made."""
-    if jax.config.read("jax_compilation_cache_dir"):
+    if os.environ.get("JAX_COMPILATION_CACHE_DIR"):
         return
     folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "jaxbn" / "xla"
     try:
