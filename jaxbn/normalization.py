@@ -13,6 +13,7 @@ from jax.nn import initializers
 from jax.typing import ArrayLike, DTypeLike
 
 from jaxbn import _checks
+from jaxbn._exact import rsqrt
 from jaxbn._layout import from_data_layout, statistics_dtype, to_data_layout
 from jaxbn._pivot import is_valid
 from jaxbn.moments import AxisName, Moments, keep_statistics, pivoted_moments, sync_pivoted
@@ -256,7 +257,7 @@ def _affine(
     scale, bias = (None if p is None else to_data_layout(p.astype(dtype), axes, x.ndim) for p in params)
     spread = var + jnp.asarray(epsilon, var.dtype)
     # With epsilon 0, equal values have no scale; they become 0, as with any other epsilon.
-    inverse = jnp.where(spread > 0, lax.rsqrt(jnp.where(spread > 0, spread, 1)), 0)
+    inverse = jnp.where(spread > 0, rsqrt(jnp.where(spread > 0, spread, 1)), 0)
     multiplier = inverse.astype(dtype)
     if scale is not None:
         multiplier = multiplier * scale
