@@ -17,6 +17,7 @@ from jaxbn.normalization import normalize as normalize
 
 # The running statistics.
 from jaxbn.running import BatchNormState as BatchNormState
+from jaxbn.running import check_state as check_state
 from jaxbn.running import init_state as init_state
 from jaxbn.running import update_state as update_state
 

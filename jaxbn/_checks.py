@@ -157,8 +157,7 @@ def fits(params: Any, state: Any, x: jax.Array, feature_axes: Sequence[int], *, 
     expected = tuple(x.shape[a] for a in feature_axes)
     if not (hasattr(params, "scale") and hasattr(params, "bias")):
         raise TypeError(f"`params` must be BatchNormParams, got {type(params).__name__}; see init_batch_norm.")
-    if not (hasattr(state, "mean") and hasattr(state, "var") and hasattr(state, "count")):
-        raise TypeError(f"`state` must be BatchNormState, got {type(state).__name__}; see init_batch_norm.")
+    _is_state(state)
     parts = {
         "params.scale": params.scale,
         "params.bias": params.bias,
@@ -182,6 +181,49 @@ def fits(params: Any, state: Any, x: jax.Array, feature_axes: Sequence[int], *, 
             f"`{of}mean` must be complex for `x` of {x.dtype}, got {state.mean.dtype}; "
             f"use init_batch_norm(..., dtype='{x.dtype}')."
         )
+
+
+def _is_state(state: Any) -> None:
+    if not (hasattr(state, "mean") and hasattr(state, "var") and hasattr(state, "count")):
+        raise TypeError(f"`state` must be BatchNormState, got {type(state).__name__}; see init_batch_norm.")
+
+
+def state_values(state: Any) -> None:
+    """Types, shapes and values of a state that is no tracer."""
+    _is_state(state)
+    kinds = {
+        "mean": (jnp.inexact, "floating or complex"),
+        "var": (jnp.floating, "floating"),
+        "count": (jnp.integer, "int"),
+    }
+    for name, (kind, words) in kinds.items():
+        part = getattr(state, name)
+        if isinstance(part, jax.core.Tracer):
+            raise TypeError(
+                "`state` must hold values, got a traced array; call check_state outside of jit, vmap and grad."
+            )
+        if not hasattr(part, "dtype") or not jnp.issubdtype(part.dtype, kind):
+            raise TypeError(f"`state.{name}` must be {words}, got {getattr(part, 'dtype', type(part).__name__)}.")
+    if jnp.shape(state.var) != jnp.shape(state.mean):
+        raise ValueError(
+            f"`state.var` must have the shape {jnp.shape(state.mean)} of `state.mean`, got {jnp.shape(state.var)}."
+        )
+    if jnp.shape(state.count) != ():
+        raise ValueError(
+            f"`state.count` must be a scalar, got the shape {jnp.shape(state.count)}; of several states, check each."
+        )
+    for name in kinds:
+        part = np.asarray(getattr(state, name))
+        _values(f"state.{name}", part, ~np.isfinite(part), "finite")
+        if name != "mean":
+            _values(f"state.{name}", part, part < 0, "at least 0")
+
+
+def _values(name: str, part: np.ndarray, wrong: np.ndarray, words: str) -> None:
+    if np.any(wrong):
+        first = tuple(int(i) for i in np.argwhere(wrong)[0])
+        where = f" for feature {first}, one of {np.sum(wrong)} such" if first else ""
+        raise ValueError(f"`{name}` must be {words}, got {part[first]}{where}; restore an earlier state.")
 
 
 def moments_fit_state(moments: Any, state: Any) -> None:

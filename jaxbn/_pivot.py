@@ -31,14 +31,13 @@ def choose_pivot(x: jax.Array, reduced: Sequence[int], weights: jax.Array | None
     if x.size == 0:
         return jnp.zeros([1 if d in reduced else n for d, n in enumerate(x.shape)], x.dtype)
     if weights is None:
-        long = [d for d in reduced if x.shape[d] >= _SAMPLED_FROM]
+        local = local_axes(x, reduced)
+        long = [d for d in local if x.shape[d] >= _SAMPLED_FROM]
         if long:
             x = lax.slice_in_dim(x, 0, -(-x.shape[long[0]] // _SHARE), axis=long[0])
-        anchor = x[tuple(slice(1) if d in reduced else slice(None) for d in range(x.ndim))]
+        anchor = _largest(x[tuple(slice(1) if d in local else slice(None) for d in range(x.ndim))], None, reduced)
     else:
-        valid = jnp.broadcast_to(is_valid(weights), x.shape)
-        anchors = [_largest(part, valid, reduced) for part in real_parts(x)]
-        anchor = anchors[0] if len(anchors) == 1 else lax.complex(*anchors)
+        anchor = _largest(x, weights, reduced)
     return anchor + means_about(x, anchor, reduced, weights)[1]
 
 
@@ -62,9 +61,12 @@ def means_about(
     return count, sums[0] / divisor.astype(x.dtype), sums[1] / divisor
 
 
-def _largest(x: jax.Array, valid: jax.Array, reduced: Sequence[int]) -> jax.Array:
-    value = jnp.max(jnp.where(valid, x, -jnp.inf), reduced, keepdims=True)
-    return jnp.where(jnp.isneginf(value), 0, value)
+def _largest(x: jax.Array, weights: jax.Array | None, reduced: Sequence[int]) -> jax.Array:
+    """The largest value that counts, of complex ones by parts, or 0 where none does."""
+    valid = None if weights is None else jnp.broadcast_to(is_valid(weights), x.shape)
+    parts = (jnp.max(part, reduced, keepdims=True, initial=-jnp.inf, where=valid) for part in real_parts(x))
+    found = [jnp.where(jnp.isneginf(part), 0, part) for part in parts]
+    return found[0] if len(found) == 1 else lax.complex(*found)
 
 
 def is_valid(weights: jax.Array) -> jax.Array:

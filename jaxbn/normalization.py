@@ -8,7 +8,6 @@ from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 from jax.nn import initializers
 from jax.typing import ArrayLike, DTypeLike
 

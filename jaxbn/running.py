@@ -76,6 +76,31 @@ count=Array(0, dtype=int32))
     return BatchNormState(mean, var, jnp.zeros((), jnp.int32))
 
 
+def check_state(state: BatchNormState) -> None:
+    """Say what is wrong with running statistics, if something is; outside of `jit`, for example after loading them.
+
+    They are right if `mean` and `var` have one shape and are finite, `var >= 0` and `count >= 0`.
+
+    Args:
+        state: `BatchNormState` of `[features]` arrays.
+
+    Raises:
+        TypeError: `state` is none, is traced, or holds dtypes that it should not.
+        ValueError: NaN or inf, a negative variance or count, or shapes that differ; the first such feature is named.
+
+    Example:
+        >>> state = init_state(3)
+        >>> check_state(state)
+        >>> check_state(state._replace(var=jnp.array([1.0, -2.0, 1.0])))
+        Traceback (most recent call last):
+        ValueError: `state.var` must be at least 0, got -2.0 for feature (1,), one of 1 such; restore an earlier state.
+
+    Reference:
+        Ioffe and Szegedy 2015, algorithm 2, which divides by `sqrt(var + epsilon)`.
+    """
+    _checks.state_values(state)
+
+
 def update_state(
     state: BatchNormState,
     moments: Moments,

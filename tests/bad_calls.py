@@ -11,6 +11,7 @@ from jaxbn import (
     Moments,
     batch_moments,
     batch_norm,
+    check_state,
     init_batch_norm,
     init_state,
     merge_moments,
@@ -40,6 +41,10 @@ def init(features=3, **kwargs):
 
 def update(moments=MOMENTS, state=STATE, **kwargs):
     return lambda: update_state(state, moments, **kwargs)
+
+
+def check(**parts):
+    return lambda: check_state(STATE._replace(**parts))
 
 
 def grouped(groups):
@@ -191,4 +196,41 @@ BAD_CALLS = [
     ),
     ("groups-outside", grouped([[0, 1], [2, 9]]), ValueError, "`axis_index_groups` must name each of the 4 members"),
     ("groups-flat", grouped([0, 1, 2, 3]), TypeError, "`axis_index_groups` must be a list of lists of ints, got"),
+    (
+        "check-none",
+        lambda: check_state(None),
+        TypeError,
+        "`state` must be BatchNormState, got NoneType; see init_batch",
+    ),
+    ("check-traced", lambda: jax.jit(check_state)(STATE), TypeError, "`state` must hold values, .*; .* outside of jit"),
+    ("check-list", check(mean=[0.0]), TypeError, "`state.mean` must be floating or complex, got list"),
+    ("check-complex", check(var=Z[0]), TypeError, "`state.var` must be floating, got complex64"),
+    ("check-count", check(count=ONES[0]), TypeError, "`state.count` must be int, got float32"),
+    (
+        "check-shape",
+        check(var=ONES[:2]),
+        ValueError,
+        r"`state.var` must have the shape \(3,\) of `state.mean`, got \(2,\)",
+    ),
+    (
+        "check-members",
+        check(count=jnp.ones(2, int)),
+        ValueError,
+        r"`state.count` must be a scalar, .* \(2,\); .* check each",
+    ),
+    (
+        "check-nan",
+        check(mean=jnp.asarray([0, np.nan, np.nan])),
+        ValueError,
+        r"`state.mean` must be finite, got nan for feature \(1,\), one of 2 such; restore an earlier state",
+    ),
+    ("check-complex-nan", check(mean=Z[0] * np.nan), ValueError, r"`state.mean` must be finite, got \(?nan"),
+    ("check-inf", check(var=ONES / 0), ValueError, r"`state.var` must be finite, got inf for feature \(0,\)"),
+    (
+        "check-var",
+        check(var=jnp.asarray([1, 1, -0.5])),
+        ValueError,
+        r"`state.var` must be at least 0, got -0.5 .* \(2,\)",
+    ),
+    ("check-updates", check(count=jnp.asarray(-1)), ValueError, "`state.count` must be at least 0, got -1; restore"),
 ]

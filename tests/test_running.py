@@ -7,7 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaxbn import BatchNormState, Moments, batch_moments, batch_norm, init_batch_norm, init_state, update_state
+from jaxbn import (
+    BatchNormState,
+    Moments,
+    batch_moments,
+    batch_norm,
+    check_state,
+    init_batch_norm,
+    init_state,
+    update_state,
+)
 from tests import reference
 from tests.strategies import averagings, momenta
 from tests.tolerances import TOLERANCE, assert_close, assert_same
@@ -193,3 +202,11 @@ def test_no_gradient_flows_through_the_state(averaging):
     value, gradients = jax.jit(jax.value_and_grad(total, (0, 1)))(x, jnp.ones(3))
     assert value > 0
     assert not any(np.any(g) for g in gradients)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "complex64"])
+def test_a_sound_state_passes(dtype):
+    params, state = init_batch_norm((2, 3), dtype=dtype)
+    check_state(state)
+    check_state(batch_norm(params, state, jnp.ones([4, 2, 3], dtype), True, axis=(1, 2))[1])
+    check_state(jax.tree.map(np.asarray, state))
