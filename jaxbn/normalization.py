@@ -199,8 +199,9 @@ def normalize(
     state = BatchNormState(jnp.asarray(mean), jnp.asarray(var), jnp.zeros((), jnp.int32))
     _checks.fits(params, state, x, axes, of="")
     _checks.epsilon(epsilon)
+    dtype, x = x.dtype, x.astype(statistics_dtype(x.dtype))
     pivot, running_var = _running_statistics(state, x, axes)
-    return _affine(params, x, pivot, jnp.zeros_like(pivot), running_var, epsilon, axes)
+    return _affine(params, x, pivot, jnp.zeros_like(pivot), running_var, epsilon, axes).astype(dtype)
 
 
 def _forward(
@@ -216,6 +217,9 @@ def _forward(
     groups: Sequence[Sequence[int]] | None,
 ) -> tuple[jax.Array, Moments | None]:
     """Output, and moments of the batch where they are needed: in training, or if a traced flag may say so."""
+    dtype = x.dtype
+    # Once for all, so that the gradient is rounded once.
+    x = x.astype(statistics_dtype(dtype))
     if weights is not None:
         # Before any arithmetic, or a NaN in the padding would reach every gradient as 0 * NaN.
         x = jnp.where(is_valid(weights), x, 0)
@@ -232,14 +236,13 @@ def _forward(
             jnp.where(train, new, old) for new, old in ((batch_pivot, pivot), (batch_mean, mean), (batch_var, var))
         )
     y = _affine(params, x, pivot, mean, var, epsilon, axes)
-    return (y if weights is None else jnp.where(is_valid(weights), y, 0)), moments
+    return (y if weights is None else jnp.where(is_valid(weights), y, 0)).astype(dtype), moments
 
 
 def _running_statistics(state: BatchNormState, x: jax.Array, axes: Sequence[int]) -> tuple[jax.Array, jax.Array]:
-    """Running mean and variance, as they broadcast against `x` and in the dtype it is computed in."""
-    dtype = statistics_dtype(x.dtype)
+    """Running mean and variance, as they broadcast against `x` and in its dtype."""
     mean, var = (to_data_layout(part, axes, x.ndim) for part in (state.mean, state.var))
-    return mean.astype(dtype), var.astype(jnp.finfo(dtype).dtype)
+    return mean.astype(x.dtype), var.astype(x.real.dtype)
 
 
 def _affine(
@@ -252,14 +255,13 @@ def _affine(
     axes: Sequence[int],
 ) -> jax.Array:
     """Normalise with the mean `pivot + mean`, which is never rounded to one number, then scale and shift."""
-    dtype = statistics_dtype(x.dtype)
-    scale, bias = (None if p is None else to_data_layout(p.astype(dtype), axes, x.ndim) for p in params)
+    scale, bias = (None if p is None else to_data_layout(p.astype(x.dtype), axes, x.ndim) for p in params)
     spread = var + jnp.asarray(epsilon, var.dtype)
     # With epsilon 0, equal values have no scale; they become 0, as with any other epsilon.
     inverse = jnp.where(spread > 0, rsqrt(jnp.where(spread > 0, spread, 1)), 0)
-    multiplier = inverse.astype(dtype)
+    multiplier = inverse.astype(x.dtype)
     if scale is not None:
         multiplier = multiplier * scale
     # One product and one sum per value; the backward pass then needs two sums over the data, and one is the bias's.
     shift = -mean * multiplier if bias is None else bias - mean * multiplier
-    return ((x.astype(dtype) - pivot) * multiplier + shift).astype(x.dtype)
+    return (x - pivot) * multiplier + shift

@@ -81,3 +81,14 @@ def test_gradients_far_from_0(outlier):
     expected = reference.gradient(x, dy, 1.0)[0]
     size = np.max(np.abs(expected))
     assert_close(dx / size, expected / size, GRADIENT["float32"])
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_gradients_in_half_precision_are_rounded_once(dtype):
+    x, dy = (jnp.asarray(noise(offset)).astype(dtype) for offset in (300, 0))
+    dx = jax.jit(jax.grad(lambda x: jnp.sum((dy * batch_norm(PARAMS, STATE, x, True)[0]).astype("float32"))))(x)
+    exact = reference.gradient(np.asarray(x, "float32"), np.asarray(dy, "float32"), 1.0)[0]
+    assert dx.dtype == x.dtype
+    assert np.all(
+        np.abs(np.asarray(dx, "float64") - exact) <= (float(jnp.finfo(dtype).eps) / 2 + 1e-5) * np.abs(exact) + 1e-5
+    )
