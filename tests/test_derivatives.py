@@ -93,6 +93,25 @@ def test_a_bias_before_batch_norm_has_gradient_0():
     assert np.max(np.abs(gradient(jnp.ones(3)))) <= 1e-5
 
 
+@pytest.mark.parametrize(("dtype", "bound"), [("float32", 1e-4), ("float64", 1e-9)])
+def test_the_weights_before_it_are_orthogonal_to_their_gradient_but_for_epsilon(dtype, bound):
+    epsilon = 0.1
+    with jax.enable_x64(dtype == "float64"):
+        x, dy, w = (noise(*shape, seed=s).astype(dtype) for s, shape in enumerate([(32, 5), (32, 3), (5, 3)]))
+        params, state = jax.tree.map(lambda p: p.astype(dtype), parameters()), fresh(dtype=dtype)
+
+        @jax.jit
+        @jax.grad
+        def gradient(weights):
+            w, params = weights
+            return jnp.sum(dy * jnp.sin(batch_norm(params, state, x @ w, True, epsilon=epsilon)[0]))
+
+        dw, dparams = gradient((w, params))
+        var = reference.variance(reference.moments(np.asarray(x, "float64") @ np.asarray(w, "float64")))
+        expected = epsilon / (var + epsilon) * np.asarray(params.scale * dparams.scale, "float64")
+        np.testing.assert_allclose(jnp.sum(w * dw, 0), expected, rtol=bound)
+
+
 @pytest.mark.parametrize("a", [0.125, 1.0, 1e3])
 @pytest.mark.parametrize("b", [-1e2, 0.0, 7.0])
 def test_an_affine_change_of_the_input_is_undone(a, b):

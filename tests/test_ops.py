@@ -44,6 +44,16 @@ def test_jit_is_the_definition_and_compiles_once(op):
 
 
 @every_op
+def test_double_precision_keeps_all_digits(op):
+    with jax.enable_x64(True):
+        x = data().astype("float64") + 1e-9
+        got = jax.jit(op.call)(x)
+    assert_close(got, op.reference(np.asarray(x)))
+    # A state stays in the precision that it has.
+    assert inexact(got)[0].dtype == ("float32" if op.name == "update_state" else "float64")
+
+
+@every_op
 def test_vmap_is_a_loop(op):
     xs = data(members=2)
     looped = [op.reference(np.asarray(x)) for x in xs]
