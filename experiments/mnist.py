@@ -11,7 +11,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import re
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
@@ -22,7 +21,7 @@ import optax
 from flax.linen import initializers
 from rich.console import Console
 
-from experiments.harness import classifier, compilation, config, models, run, timing, training
+from experiments.harness import classifier, compilation, config, models, program, run, timing, training
 from experiments.harness.batches import batch_indices
 from experiments.harness.data import Mnist, load_mnist
 from experiments.harness.errors import UserError
@@ -86,19 +85,14 @@ class Config:
 
 
 def main(args: list[str] | None = None) -> int:
-    """Run the experiment; the exit status is 0, 2 for what the user can mend, 130 after Ctrl-C."""
-    console = timing.make_console()
-    try:
-        cfg = config.parse(Config, args, prog="python -m experiments.mnist", description=__doc__ or "")
-        check(cfg)
-        run_all(cfg, load_mnist(cfg.data_dir, report=console.print), console)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("\nStopped. Every finished evaluation is kept; the same command with --resume goes on.", file=sys.stderr)
-        return 130
-    return 0
+    """Run the experiment, and return the exit status."""
+    return program.run(Config, args, "experiments.mnist", __doc__ or "", work)
+
+
+def work(cfg: Config, console: Console) -> None:
+    """Check, load the data, train and report."""
+    check(cfg)
+    run_all(cfg, load_mnist(cfg.data_dir, report=console.print), console)
 
 
 def check(cfg: Config) -> None:
@@ -107,11 +101,7 @@ def check(cfg: Config) -> None:
         raise UserError(f"`--models` must name at least one of {', '.join(RUNS)}.")
     if cfg.steps is not None:
         config.require_at_least("--steps", cfg.steps, 1)
-    config.require_at_least("--seeds", cfg.seeds, 1)
-    config.require_at_least("--seed", cfg.seed, 0)
-    # JAX takes 32 bits of a seed: beyond, one would repeat another.
-    config.require_at_most("--seeds", cfg.seeds, 2**32)
-    config.require_at_most("--seed", cfg.seed, 2**32 - cfg.seeds)
+    config.require_seeds(cfg.seed, cfg.seeds)
     config.require_writable("--out", cfg.out)
     if cfg.resume:
         for name in cfg.models:
@@ -120,30 +110,47 @@ def check(cfg: Config) -> None:
 
 def run_all(cfg: Config, mnist: Mnist, console: Console) -> None:
     """Train all models, then report."""
-    data = classifier.on_device(
-        np.concatenate([mnist.train_images, mnist.test_images]), np.concatenate([mnist.train_labels, mnist.test_labels])
-    )
+    data = classifier.on_device(*all_examples(mnist))
     seconds: dict[str, float] = {}
     try:
         for name in dict.fromkeys(cfg.models):
-            seconds[name] = train_model(name, cfg, data, console)
+            settings = settings_of(name, cfg)
+            seconds[name] = train(cfg.out / name, RUNS[name].model, settings, data, console, resume=cfg.resume)
     finally:
         # Also after Ctrl-C: what is finished deserves its table.
         if seconds:
             report(cfg.out, seconds, console)
 
 
-def train_model(name: str, cfg: Config, data: classifier.Examples, console: Console) -> float:
-    """Train one model on all seeds, writing its files as it goes; returns the seconds that it took in all."""
-    model, settings = RUNS[name].model, settings_of(name, cfg)
+def all_examples(mnist: Mnist) -> tuple[np.ndarray, np.ndarray]:
+    """Images and labels: validation, training, test."""
+    images = np.concatenate([mnist.train_images, mnist.test_images])
+    return images, np.concatenate([mnist.train_labels, mnist.test_labels])
+
+
+def train(
+    folder: Path,
+    model: nn.Module,
+    settings: dict[str, Any],
+    data: classifier.Examples,
+    console: Console,
+    *,
+    resume: bool,
+    lines: bool = True,
+) -> float:
+    """Train a model on all seeds, writing its files as it goes; returns the seconds that it took in all."""
     steps, seeds = settings["steps"], settings["seeds"]
 
     def batches(first: int, count: int) -> np.ndarray:
         streams = [batch_indices((seed, 0), first, count, BATCH_SIZE, TRAINING) for seed in seeds]
         return VALIDATION + np.stack(streams)
 
+    def print_all(evaluation: training.Evaluation) -> None:
+        if lines:
+            print_lines(evaluation, evaluation.step == steps, console)
+
     return run.run_in_folder(
-        cfg.out / name,
+        folder,
         settings,
         classifier.classification(model, optax.sgd(LEARNING_RATE)),
         data,
@@ -152,8 +159,8 @@ def train_model(name: str, cfg: Config, data: classifier.Examples, console: Cons
         steps=steps,
         evaluate_every=EVALUATE_EVERY,
         evaluate=make_evaluate(model, seeds, steps, data),
-        on_evaluation=lambda evaluation: print_lines(evaluation, evaluation.step == steps, console),
-        resume=cfg.resume,
+        on_evaluation=print_all,
+        resume=resume,
         console=console,
     )
 
@@ -162,10 +169,17 @@ def settings_of(name: str, cfg: Config) -> dict[str, Any]:
     """All that the results of a model depend on."""
     return {
         "model": name,
-        # Without the addresses of functions, which differ from process to process.
-        "architecture": re.sub(r" at 0x[0-9a-f]+", "", " ".join(str(RUNS[name].model).split())),
+        **settings_of_model(RUNS[name].model),
         "steps": cfg.steps or RUNS[name].steps,
         "seeds": list(range(cfg.seed, cfg.seed + cfg.seeds)),
+    }
+
+
+def settings_of_model(model: nn.Module) -> dict[str, Any]:
+    """What all runs of a model have in common."""
+    return {
+        # Without the addresses of functions, which differ from process to process.
+        "architecture": re.sub(r" at 0x[0-9a-f]+", "", " ".join(str(model).split())),
         "batch_size": BATCH_SIZE,
         "learning_rate": LEARNING_RATE,
         "evaluate_every": EVALUATE_EVERY,

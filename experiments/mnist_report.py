@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 from rich.console import Console
-from rich.table import Table
 
 from experiments import plot_results
 from experiments.harness import results
@@ -51,15 +50,7 @@ def report(out: Path, seconds: dict[str, float], console: Console) -> None:
     results.write_text(out / "summary.md", results.markdown_table(header, rows) + "\n\n" + "\n\n".join(notes) + "\n")
     plot_results.plot(out, list(seconds))
 
-    table = Table()
-    for number, column in enumerate(header):
-        table.add_column(column, justify="right" if number else "left", no_wrap=not number)
-    for cells in rows:
-        table.add_row(*cells)
-    console.print()
-    console.print(table)
-    for note in notes:
-        console.print(note, soft_wrap=True)
+    results.print_table(header, rows, notes, console)
     console.print(f"Files: {out / 'summary.md'}, {out / 'summary.json'}, {out / 'curves.png'}", soft_wrap=True)
 
 

@@ -109,7 +109,7 @@ def merge_moments(a: Moments, b: Moments) -> Moments:
     """
     _checks.same_shapes("a", a, "b", b)
     parts = jax.tree.map(lambda *leaves: jnp.stack(leaves), a, b)
-    pivot, (count, mean, m2) = _merge(_about_mean(parts))
+    pivot, (count, mean, m2) = merge_pivoted(_about_mean(parts))
     return Moments(count, pivot + mean, m2)
 
 
@@ -126,16 +126,22 @@ def pivoted_moments(x: jax.Array, axes: Sequence[int], weights: jax.Array | None
 def sync_pivoted(local: Pivoted, axis_name: AxisName, groups: Sequence[Sequence[int]] | None = None) -> Pivoted:
     """Merge over a mapped axis, with one collective, whose result is known to be the same on every device."""
     pivot, (count, mean, m2) = local
-    rows = jnp.stack([count, m2, *real_parts(pivot), *real_parts(mean)])
-    size, index = lax.axis_size(axis_name), lax.axis_index(axis_name)
-    # A sum of one-hot rows is a gather that every mapped axis supports and after which replication is provable.
-    everyone = jnp.zeros((size, *rows.shape), rows.dtype).at[index].set(rows)
-    everyone = lax.psum(everyone, axis_name)
+    everyone = gather(jnp.stack([count, m2, *real_parts(pivot), *real_parts(mean)]), axis_name)
     count, m2, *parts = jnp.moveaxis(everyone, 1, 0)
     if groups is not None:
-        count = jnp.where(_same_group(groups, size)[index].reshape(-1, *[1] * (count.ndim - 1)), count, 0)
+        same = _same_group(groups, len(count))[lax.axis_index(axis_name)]
+        count = jnp.where(same.reshape(-1, *[1] * (count.ndim - 1)), count, 0)
     pivot, mean = parts if len(parts) == 2 else (lax.complex(*parts[:2]), lax.complex(*parts[2:]))
-    return jax.tree.map(kept, _merge(Pivoted(pivot, Moments(count, mean, m2))))
+    return jax.tree.map(kept, merge_pivoted(Pivoted(pivot, Moments(count, mean, m2))))
+
+
+def gather(value: jax.Array, axis_name: AxisName) -> jax.Array:
+    """`[members, ...]`, known to be the same on every member of the mapped axis.
+
+    A sum of one-hot rows, since every mapped axis has sums, and derivatives of them.
+    """
+    everyone = jnp.zeros((lax.axis_size(axis_name), *value.shape), value.dtype)
+    return lax.psum(everyone.at[lax.axis_index(axis_name)].set(value), axis_name)
 
 
 def sync_moments(m: Moments, axis_name: AxisName) -> Moments:
@@ -167,7 +173,7 @@ def sync_moments(m: Moments, axis_name: AxisName) -> Moments:
     return Moments(count, pivot + mean, m2)
 
 
-def _merge(parts: Pivoted) -> Pivoted:
+def merge_pivoted(parts: Pivoted) -> Pivoted:
     """Merge along the leading axis, about the pivot of the first part that holds data."""
     (count, mean, m2), filled = parts.rest, parts.rest.count > 0
     first = jnp.argmax(filled, axis=0, keepdims=True)

@@ -128,7 +128,7 @@ def update_state(
         not count as an update.
 
     Raises:
-        TypeError: complex moments for a real state.
+        TypeError: complex moments for a real state, or a state in half precision.
         ValueError: an argument out of its range, or shapes that differ.
 
     Example:

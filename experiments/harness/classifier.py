@@ -1,4 +1,4 @@
-"""A Flax classifier of images that are held as bytes, as functions for the training loop."""
+"""A Flax classifier of images, as functions for the training loop."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from experiments.harness.training import Problem, TrainState
 
 
 class Examples(NamedTuple):
-    """A data set on the device: images `[n, height, width]` as uint8, labels `[n]` as int32."""
+    """A data set on the device: images `[n, height, width]` as bytes or numbers, labels `[n]` as int32."""
 
     images: jax.Array
     labels: jax.Array
 
 
-def on_device(images: np.ndarray, labels: np.ndarray) -> Examples:
-    """Bytes, as they are read; they become numbers in [0, 1] batch by batch, inside the compiled step."""
+def on_device(images: np.ndarray | jax.Array, labels: np.ndarray) -> Examples:
+    """Bytes become numbers in [0, 1] batch by batch, inside the compiled step; numbers stay as they are."""
     return Examples(jnp.asarray(images), jnp.asarray(labels, jnp.int32))
 
 
@@ -56,4 +56,7 @@ def scorer(model: nn.Module, *, batch_statistics: bool = False) -> Any:
 
 
 def _gather(data: Examples, indices: jax.Array) -> tuple[jax.Array, jax.Array]:
-    return data.images[indices].astype(jnp.float32) / 255, data.labels[indices]
+    images = data.images[indices]
+    if images.dtype == jnp.uint8:
+        images = images.astype(jnp.float32) / 255
+    return images, data.labels[indices]

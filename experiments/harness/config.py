@@ -54,6 +54,14 @@ def require_at_most(name: str, value: int, most: int) -> None:
         raise UserError(f"`{name}` must be at most {most}, got {value}.")
 
 
+def require_seeds(first: int, count: int) -> None:
+    """Refuse seeds that JAX does not tell apart: it takes 32 bits of each."""
+    require_at_least("--seeds", count, 1)
+    require_at_least("--seed", first, 0)
+    require_at_most("--seeds", count, 2**32)
+    require_at_most("--seed", first, 2**32 - count)
+
+
 def require_writable(name: str, folder: Path) -> None:
     """Refuse a folder in which no file can be made; make it where it is missing."""
     try:

@@ -15,19 +15,30 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 # Distinct also without colour vision (Okabe and Ito).
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9")
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#000000")
 
 
 def new_figure(columns: int) -> tuple[Any, Sequence[Any]]:
     """A figure with one row of plots."""
+    return _figure(1, columns, 6.2, 4.4)
+
+
+def new_grid(rows: int, columns: int, size: float) -> tuple[Any, Sequence[Any]]:
+    """A figure with rows of square plots of so many inches, one row after the other."""
+    return _figure(rows, columns, size, size)
+
+
+def _figure(rows: int, columns: int, width: float, height: float) -> tuple[Any, Sequence[Any]]:
     mpl.use("Agg")
     import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(1, columns, figsize=(6.2 * columns, 4.4), layout="constrained", squeeze=False)
-    for ax in axes[0]:
+    figure, axes = plt.subplots(
+        rows, columns, figsize=(width * columns, height * rows), layout="constrained", squeeze=False
+    )
+    for ax in axes.flat:
         ax.grid(visible=True, which="both", alpha=0.25)
         ax.spines[["top", "right"]].set_visible(False)
-    return figure, axes[0]
+    return figure, list(axes.flat)
 
 
 def save_figure(figure: Any, path: Path) -> None:

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rich.console import Console
+from rich.table import Table
 
 from experiments.harness.errors import UserError
 
@@ -109,6 +111,19 @@ def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """A Markdown table, the first column to the left and the others to the right."""
     lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def print_table(header: Sequence[str], rows: Iterable[Sequence[str]], notes: Iterable[str], console: Console) -> None:
+    """The same table for people, with notes under it."""
+    table = Table()
+    for number, column in enumerate(header):
+        table.add_column(column, justify="right" if number else "left", no_wrap=not number)
+    for cells in rows:
+        table.add_row(*cells)
+    console.print()
+    console.print(table)
+    for note in notes:
+        console.print(note, soft_wrap=True)
 
 
 def mean_and_spread(values: Sequence[float], digits: int = 4) -> str:
