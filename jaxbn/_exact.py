@@ -31,8 +31,9 @@ def _exact_sum(values: jax.Array, reduced: tuple[int, ...]) -> jax.Array:
     that what theirs loses does not matter.
     """
     values = _folded(values, reduced)
-    unit = _count(values, reduced) * jnp.max(values, reduced, keepdims=True)
-    unit = jnp.where(jnp.isfinite(unit), unit, 0)
+    unit = float(_count(values, reduced)) * jnp.max(values, reduced, keepdims=True)
+    # Near the end of the range there is no room for it.
+    unit = jnp.where(jnp.isfinite(2 * unit), unit, 0)
     high = (values + unit) - unit
     low = jnp.where(high == values, 0, values - high)
     return _sum(high, reduced) + _sum(low, reduced)
@@ -83,4 +84,5 @@ def rsqrt(x: jax.Array) -> jax.Array:
 @rsqrt.defjvp
 def _(x: tuple[jax.Array], tangent: tuple[jax.Array]) -> tuple[jax.Array, jax.Array]:
     y = rsqrt(*x)
-    return y, -0.5 * (y / x[0]) * tangent[0]
+    # One factor after the other: the power itself may be too large or too small for a number.
+    return y, -0.5 * (((tangent[0] * y) * y) * y)

@@ -7,97 +7,188 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.sharding import NamedSharding, PartitionSpec
+from jax.sharding import AxisType
+from jax.sharding import PartitionSpec as P
 
-from jaxbn import batch_norm, init_batch_norm
+from jaxbn import BatchNormParams, batch_norm, init_batch_norm
 from tests import reference
 from tests.tolerances import GRADIENT, TOLERANCE, assert_close
 
+# Some versions of JAX announce the end of pmap wherever it is used.
+pytestmark = pytest.mark.filterwarnings(r"ignore:.*\bpmap\b:DeprecationWarning")
+
+SCALE, BIAS = np.linspace(-2, 3, 6, dtype="float32"), np.linspace(1, -1, 6, dtype="float32")
 FILLED = np.arange(5) < np.array([[0], [1], [5], [3]])  # the rows of 4 shards that hold data
+
+
+def pmap(*args, **kwargs):
+    """Looked up when it is called, where the warning is expected."""
+    return jax.pmap(*args, **kwargs)
+
+
+def along(transform):
+    """Four members of one axis."""
+    return lambda member: transform(functools.partial(member, "a"), axis_name="a")
+
+
+def nested(outer, inner):
+    """Two members by two, of two axes."""
+
+    def mapped(member):
+        call = outer(inner(functools.partial(member, ("a", "b")), axis_name="b"), axis_name="a")
+
+        def reshaped(*arguments):
+            results = call(*jax.tree.map(lambda v: v.reshape(2, 2, *v.shape[1:]), arguments))
+            return jax.tree.map(lambda v: v.reshape(4, *v.shape[2:]), results)
+
+        return reshaped
+
+    return mapped
+
+
+def mesh(**axes):
+    return jax.make_mesh(tuple(axes.values()), tuple(axes), axis_types=(AxisType.Auto,) * len(axes))
+
+
+def sharded(*, check_vma=True, **axes):
+    """Four devices, in a mesh of one or two axes."""
+
+    def mapped(member):
+        def shard(*arguments):
+            results = member(tuple(axes), *jax.tree.map(lambda v: v[0], arguments))
+            return jax.tree.map(lambda v: v[None], results)
+
+        split = P(tuple(axes))
+        return jax.shard_map(shard, mesh=mesh(**axes), in_specs=split, out_specs=split, check_vma=check_vma)
+
+    return mapped
+
+
+DEVICES = {"pmap": along(pmap), "shard_map": sharded(a=4), "unchecked": sharded(check_vma=False, a=4)}
+ONE_AXIS = DEVICES | {"vmap": along(jax.vmap)}
+TWO_AXES = {
+    "vmap-vmap": nested(jax.vmap, jax.vmap),
+    "pmap-vmap": nested(pmap, jax.vmap),
+    "shard_map-2x2": sharded(a=2, b=2),
+}
+WAYS = ONE_AXIS | TWO_AXES
 
 
 def noise(*shape, offset=0.0, seed=0):
     return jnp.asarray(np.random.default_rng(seed).normal(offset, 1, shape), "float32")
 
 
-def spread_out(x, mask=None, **kwargs):
-    """`batch_norm` with one shard of `[shards, rows, features]` on each member of a mapped axis."""
-    params, state = init_batch_norm(x.shape[-1])
-    one = functools.partial(batch_norm, params, state, train=True, axis_name="batch", **kwargs)
-    return jax.vmap(lambda x, m: one(x, mask=m), axis_name="batch")(x, mask)
+def member(axis_name, params, x, mask, groups=None):
+    _, state = init_batch_norm(x.shape[-1])
+    return batch_norm(params, state, x, True, mask=mask, axis_name=axis_name, axis_index_groups=groups)
 
 
-def flat(x):
-    return None if x is None else np.asarray(x).reshape(-1, x.shape[-1])
+def differentiated(forward):
+    """`(params, x, mask, dy) -> ((by x, by params), (y, state))`, by the sum of `dy * y`."""
+
+    def loss(params, x, mask, dy):
+        y, state = forward(params, x, mask)
+        return jnp.sum(dy * y), (y, state)
+
+    return jax.grad(loss, (1, 0), has_aux=True)
 
 
-def assert_whole(x, mask, y, state):
-    assert_close(y.reshape(-1, 3), reference.batch_norm(flat(x), mask=flat(mask)), TOLERANCE["float32"])
-    expected = reference.running(np.zeros(3), np.ones(3), 0, [reference.moments(flat(x), mask=flat(mask))])
-    for member in range(len(x)):
-        assert_close([part[member] for part in state], expected, TOLERANCE["float32"])
+def differentiated_inside(one):
+    """Each member differentiates its own sum; what it does to the others is in its gradient all the same."""
+    return lambda name, *arguments: differentiated(functools.partial(one, name))(*arguments)
 
 
-def collectives(function, x):
-    """How many times the devices wait for each other in the compiled program."""
-    names = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute")
-    return len(re.findall(rf"= .* ({'|'.join(names)})(-start)?\(", function.lower(x).compile().as_text()))
+def problem(masked, offset=0.0):
+    """Arguments of `differentiated` for four members; where the weights are 0, `x` is NaN."""
+    params = BatchNormParams(*(jnp.broadcast_to(p, (4, 6)) for p in (SCALE, BIAS)))
+    x, mask = noise(4, 5, 6, offset=offset), FILLED[..., None] if masked else None
+    return params, jnp.where(mask, x, np.nan) if masked else x, mask, noise(4, 5, 6, seed=5)
 
 
-@pytest.mark.parametrize("masked", [False, True])
-@pytest.mark.parametrize("offset", [0.0, 1e4, 1e6])
-def test_shards_are_the_whole_batch(offset, masked):
-    x, mask = noise(4, 5, 3, offset=offset), FILLED[..., None] if masked else None
-    poisoned = jnp.where(mask, x, np.nan) if masked else x
-    assert_whole(x, mask, *jax.jit(spread_out)(poisoned, mask))
+def compiled(function, *arguments):
+    """Compiled in less time, to slower machine code of the same program."""
+    return jax.jit(function).lower(*arguments).compile({"xla_backend_optimization_level": 0})
 
 
-@pytest.mark.parametrize("masked", [False, True])
-def test_gradients_are_those_of_the_whole_batch(masked):
-    x, dy = noise(4, 5, 3, offset=1e2), noise(4, 5, 3, seed=5)
-    mask = FILLED[..., None] if masked else None
-    poisoned = jnp.where(mask, x, np.nan) if masked else x
-    got = jax.jit(jax.grad(lambda x: jnp.sum(dy * spread_out(x, mask)[0])))(poisoned)
-    expected = reference.gradient(flat(x), flat(dy), 1.0, mask=flat(mask))[0]
-    assert_close(got.reshape(-1, 3), expected, GRADIENT["float32"])
+@functools.cache
+def program(way, masked, *, groups=None, inside=False):
+    one = functools.partial(member, groups=groups)
+    mapped = WAYS[way](differentiated_inside(one)) if inside else differentiated(WAYS[way](one))
+    return compiled(mapped, *problem(masked))
 
 
-def test_nothing_anywhere():
-    y, state = jax.jit(spread_out)(jnp.full([4, 5, 3], np.nan), jnp.zeros([4, 5, 1], bool))
-    assert not np.any(y)
-    assert_close(state, (np.zeros([4, 3]), np.ones([4, 3]), np.zeros(4)), 0)
+def assert_batch(x, mask, dy, gradient, y, state):
+    """All arrays are flat: output, state and gradients by `x`, scale and bias are those of one batch."""
+    assert_close(y, reference.batch_norm(x, SCALE, BIAS, mask=mask), TOLERANCE["float32"])
+    running = reference.running(np.zeros(6), np.ones(6), 0, [reference.moments(x, mask=mask)])
+    assert_close(state, running, TOLERANCE["float32"])
+    assert_close(gradient, reference.gradient(x, dy, SCALE, mask=mask), GRADIENT["float32"])
 
 
-@pytest.mark.parametrize("groups", [[[0, 1], [2, 3]], [[3, 0], [1, 2]]])
-def test_groups_share_a_batch_each(groups):
-    x = noise(4, 5, 3)
-    y, state = jax.jit(functools.partial(spread_out, axis_index_groups=groups))(x)
+def assert_batches(groups, problem, results):
+    """Each group of members has a batch, and every member of it has its state."""
+    (_, *arrays), ((by_x, by_params), (y, state)) = problem, jax.tree.map(np.asarray, results)
     for group in groups:
-        picked = np.array(group)
-        assert_whole(x[picked], None, y[picked], jax.tree.map(lambda part, i=picked: part[i], state))
+        members = np.array(group)
+        *data, by_x_here, y_here = (
+            v if v is None else np.asarray(v)[members].reshape(-1, v.shape[-1]) for v in (*arrays, by_x, y)
+        )
+        gradient = by_x_here, *(part[members].sum(0) for part in by_params)
+        for one in group:
+            assert_batch(*data, gradient, y_here, [part[one] for part in state])
 
 
-def test_devices_under_shard_map():
-    """The state is known to be the same on every device, the collectives are one forward and one backward."""
-    mesh = jax.make_mesh((4,), ("batch",), axis_types=(jax.sharding.AxisType.Auto,))
-    x, dy, (params, state) = noise(20, 3, offset=50.0), noise(20, 3, seed=5), init_batch_norm(3)
-    split, whole = PartitionSpec("batch"), PartitionSpec()
-    call = functools.partial(batch_norm, params, state, train=True, axis_name="batch")
-    mapped = jax.jit(jax.shard_map(call, mesh=mesh, in_specs=split, out_specs=(split, whole)))
-    y, new = mapped(x)
-    assert_close(y, reference.batch_norm(x), TOLERANCE["float32"])
-    assert_close(new, reference.running(*state, [reference.moments(x)]), TOLERANCE["float32"])
-    assert collectives(mapped, x) == 1
-
-    gradient = jax.jit(jax.grad(lambda x: jnp.sum(dy * mapped(x)[0])))
-    assert_close(gradient(x), reference.gradient(x, dy, 1.0)[0], GRADIENT["float32"])
-    assert collectives(gradient, x) == 2
+def collectives(program):
+    """How many times the devices wait for each other."""
+    names = "all-reduce|all-gather|all-to-all|reduce-scatter|collective-permute|collective-broadcast"
+    return len(re.findall(rf"= .* ({names})(-start)?\(", program.as_text()))
 
 
-def test_sharded_arrays_need_no_axis_name():
-    mesh = jax.make_mesh((4,), ("batch",), axis_types=(jax.sharding.AxisType.Auto,))
-    x, (params, state) = noise(20, 3, offset=50.0), init_batch_norm(3)
-    y, _ = jax.jit(lambda x: batch_norm(params, state, x, True))(
-        jax.device_put(x, NamedSharding(mesh, PartitionSpec("batch")))
+@pytest.mark.parametrize("offset", [0.0, 1e4, 1e6])
+@pytest.mark.parametrize(("way", "masked"), [(way, True) for way in WAYS] + [(way, False) for way in ONE_AXIS])
+def test_shards_are_the_whole_batch(way, masked, offset):
+    arguments = problem(masked, offset)
+    assert_batches([range(4)], arguments, program(way, masked)(*arguments))
+
+
+@pytest.mark.parametrize("way", DEVICES)
+def test_gradients_may_be_taken_inside(way):
+    arguments = problem(masked=True, offset=1e4)
+    assert_batches([range(4)], arguments, program(way, True, inside=True)(*arguments))
+
+
+@pytest.mark.parametrize("way", ONE_AXIS)
+def test_groups_share_a_batch_each(way):
+    """They may differ in size, and hold nothing, as the first does."""
+    groups, arguments = ((0,), (3, 1), (2,)), problem(masked=True, offset=1e4)
+    assert_batches(groups, arguments, program(way, True, groups=groups)(*arguments))
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_nothing_anywhere(way):
+    params, x, mask, dy = problem(masked=True)
+    gradients, (y, state) = program(way, True)(params, jnp.full_like(x, np.nan), np.zeros_like(mask), dy)
+    assert not any(np.any(leaf) for leaf in jax.tree.leaves((gradients, y)))
+    assert_close(state, (np.zeros([4, 6]), np.ones([4, 6]), np.zeros(4)), 0)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("way", DEVICES)
+def test_one_collective_forward_and_one_more_backward(way, masked):
+    forward = compiled(WAYS[way](member), *problem(masked)[:3])
+    assert [collectives(forward), collectives(program(way, masked))] == [1, 2]
+
+
+@pytest.mark.parametrize("axes", [{"a": 4}, {"a": 2, "b": 2}], ids=["one-axis", "two-axes"])
+def test_what_is_shared_is_known_to_be_shared(axes):
+    """The state, and gradients of shared parameters, leave the map in one piece, or tracing it would raise."""
+    split, (_, *data) = P(tuple(axes)), problem(masked=True, offset=1e4)
+    _, x, mask, dy = arguments = BatchNormParams(SCALE, BIAS), *(v.reshape(20, -1) for v in data)
+    step = jax.shard_map(
+        functools.partial(differentiated_inside(member), tuple(axes)),
+        mesh=mesh(**axes),
+        in_specs=(P(), split, split, split),
+        out_specs=((split, P()), (split, P())),
     )
-    assert_close(y, reference.batch_norm(x), TOLERANCE["float32"])
+    (by_x, by_params), (y, state) = compiled(step, *arguments)(*arguments)
+    assert_batch(x, mask, dy, (by_x, *by_params), y, state)

@@ -1,0 +1,94 @@
+"""Under plain `jit` a sharded array is normalised as the whole that it is, and its parts stay where they are."""
+
+import functools
+import math
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import AxisType
+from jax.sharding import PartitionSpec as P
+
+from jaxbn import BatchNormParams, batch_norm, init_batch_norm
+from tests import reference
+from tests.tolerances import GRADIENT, TOLERANCE, assert_close
+
+MANY = (32, 8, 8, 3)  # values per feature, so that their squares are summed in two parts
+SHAPES = [(64, 3), (20, 3), (64, 4, 4, 3), MANY]
+BATCH, HEIGHT, BATCH_AND_HEIGHT, BATCH_AND_FEATURES = P("a"), P(None, "a"), P("a", "b"), P("a", None, None, "b")
+LAYOUTS = [
+    *((kind, shape, BATCH) for kind in ("Auto", "Explicit") for shape in SHAPES),
+    *((kind, MANY, layout) for kind in ("Auto", "Explicit") for layout in (HEIGHT, BATCH_AND_HEIGHT)),
+    ("Auto", (32, 8, 8, 4), BATCH_AND_FEATURES),
+]
+
+
+def noise(shape, offset=0.0, seed=0):
+    return np.random.default_rng(seed).normal(offset, 1, shape).astype("float32")
+
+
+def devices(kind, layout):
+    axes = {"a": 2, "b": 2} if "b" in layout else {"a": 4}
+    return jax.make_mesh(tuple(axes.values()), tuple(axes), axis_types=(AxisType[kind],) * len(axes))
+
+
+def problem(shape, masked):
+    """Parameters, the batch, its weights, and those of its output in a loss; the first quarter has no data."""
+    params = BatchNormParams(*(np.linspace(*ends, shape[-1], dtype="float32") for ends in ((-2, 1), (3, 0))))
+    x, dy, mask = noise(shape, offset=1e4), noise(shape, seed=5), np.abs(noise((*shape[:-1], 1), seed=7)) < 1
+    mask[: len(x) // 4] = False
+    return (params, np.where(mask, x, np.nan), dy, mask) if masked else (params, x, dy, None)
+
+
+def step(params, x, dy, mask):
+    def loss(x, params):
+        y, state = batch_norm(params, init_batch_norm(x.shape[-1])[1], x, True, mask=mask)
+        return jnp.sum(dy * y), (y, state)
+
+    return jax.grad(loss, (0, 1), has_aux=True)(x, params)
+
+
+@functools.cache
+def trained(kind, shape, layout, masked):
+    """The compiled step, its sharded batch, and its results."""
+    params, *data = problem(shape, masked)
+    with jax.set_mesh(devices(kind, layout)):
+        x, dy, mask = jax.device_put(data, [layout, layout, P(*layout[: len(shape) - 1])])
+        # Level 0 takes less time to compile the same collectives to slower machine code.
+        program = jax.jit(step).lower(params, x, dy, mask).compile({"xla_backend_optimization_level": 0})
+        return program, x, program(params, x, dy, mask)
+
+
+def sent(program):
+    """The number of elements of each array that the devices send each other."""
+    names = "all-reduce|all-gather|all-to-all|reduce-scatter|collective-permute|collective-broadcast"
+    results = " ".join(re.findall(rf"= (.*) (?:{names})(?:-start)?\(", program.as_text()))
+    return [math.prod(map(int, re.findall(r"\d+", shape))) for shape in re.findall(r"\w\[([\d,]*)\]", results)]
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize(("kind", "shape", "layout"), LAYOUTS, ids=str)
+def test_sharded_arrays_need_no_axis_name(kind, shape, layout, masked):
+    params, x, dy, mask = problem(shape, masked)
+    _, _, (gradient, (y, state)) = trained(kind, shape, layout, masked)
+    assert_close(y, reference.batch_norm(x, *params, mask=mask), TOLERANCE["float32"])
+    running = reference.running(*init_batch_norm(shape[-1])[1], [reference.moments(x, mask=mask)])
+    assert_close(state, running, TOLERANCE["float32"])
+    assert_close(gradient, reference.gradient(x, dy, params.scale, mask=mask), GRADIENT["float32"])
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("layout", [BATCH, HEIGHT, BATCH_AND_HEIGHT], ids=str)
+def test_explicitly_sharded_arrays_keep_their_sharding(layout, masked):
+    _, x, ((by_x, _), (y, _)) = trained("Explicit", MANY, layout, masked)
+    expected = P(*layout, *[None] * (x.ndim - len(layout)))
+    assert [jax.typeof(v).sharding.spec for v in (x, y, by_x)] == [expected] * 3
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_images_stay_on_their_devices(masked):
+    """Nothing is sent but a number per feature, however large the images."""
+    program, *_ = trained("Auto", MANY, BATCH, masked)
+    assert max(sent(program)) == MANY[-1]
