@@ -157,7 +157,7 @@ def test_an_inverse_root_in_double_precision():
     assert np.max(np.abs(off) * y / np.spacing(y)) <= 0.86
 
 
-@pytest.mark.parametrize("x", [2e-38, 1e-30, 1.0, 1e30, 8e37])
+@pytest.mark.parametrize("x", [2e-38, 1e-30, 1.0, 1e30, 1e38, 3e38])
 def test_an_inverse_root_anywhere(x):
     np.testing.assert_allclose(root(x), x**-0.5, rtol=TOLERANCE["float32"])
 
