@@ -45,12 +45,16 @@ def _(reduced: tuple[int, ...], values: tuple[jax.Array], tangents: tuple[jax.Ar
 
 
 def _folded(values: jax.Array, reduced: tuple[int, ...]) -> jax.Array:
-    """The sums of up to eight values each, too few to lose much, as sums of contiguous slabs."""
-    slabs = {d: max(k for k in range(1, 9) if values.shape[d] % k == 0) for d in local_axes(values, reduced)}
-    axis = next((d for d, number in slabs.items() if number > 3), None)
+    """The sums of up to eight values each, too few to lose much."""
+    groups = {d: max(k for k in range(1, 9) if values.shape[d] % k == 0) for d in local_axes(values, reduced)}
+    axis = next((d for d, number in groups.items() if number > 3), None)
     if axis is None:
         return values
-    parts = jnp.split(values, slabs[axis], axis)
+    if axis == 0:
+        # Neighbours, which lie on one device; slabs of contiguous data, as below, are faster.
+        parts = list(jnp.moveaxis(values.reshape(-1, groups[0], *values.shape[1:]), 1, 0))
+    else:
+        parts = jnp.split(values, groups[axis], axis)
     while len(parts) > 1:
         parts = [functools.reduce(jnp.add, parts[i : i + 2]) for i in range(0, len(parts), 2)]
     # Without a barrier the compiler folds anew inside each of the three reductions that follow.

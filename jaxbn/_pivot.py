@@ -51,7 +51,7 @@ def means_about(
 
     deviation = x - pivot
     if weights is None:
-        count = jnp.full(pivot.shape, math.prod(x.shape[d] for d in reduced), x.real.dtype)
+        count = jnp.full_like(pivot.real, math.prod(x.shape[d] for d in reduced))
         sums = total(deviation), sum_of_squares(abs_square(deviation), reduced)
     else:
         weight = jnp.broadcast_to(weights, x.shape).astype(x.real.dtype)

@@ -153,7 +153,7 @@ def batch_norm(
     y, moments = jax.checkpoint(forward, policy=keep_statistics)(params, state, x, weights)
     if moments is not None:
         updated = update_state(state, moments, momentum=momentum, averaging=averaging, ddof=ddof)
-        state = jax.tree.map(lambda new, old: jnp.where(train, new, old), updated, state)
+        state = updated if train is True else jax.tree.map(functools.partial(jnp.where, train), updated, state)
     return y, state
 
 
@@ -224,18 +224,18 @@ def _forward(
         # Before any arithmetic, or a NaN in the padding would reach every gradient as 0 * NaN.
         x = jnp.where(is_valid(weights), x, 0)
     pivot, var = _running_statistics(state, x, axes)
-    mean, moments = jnp.zeros_like(pivot), None
+    statistics, moments = (pivot, jnp.zeros_like(pivot), var), None
     if not isinstance(train, bool) or train:
         batch = pivoted_moments(x, axes, weights)
         if axis_name is not None:
             batch = sync_pivoted(batch, axis_name, groups)
         batch_pivot, (count, batch_mean, m2) = batch
         moments = Moments(*(from_data_layout(part, axes) for part in (count, batch_pivot + batch_mean, m2)))
-        batch_var = m2 / jnp.where(count > 0, count, 1)
-        pivot, mean, var = (
-            jnp.where(train, new, old) for new, old in ((batch_pivot, pivot), (batch_mean, mean), (batch_var, var))
-        )
-    y = _affine(params, x, pivot, mean, var, epsilon, axes)
+        of_batch = (batch_pivot, batch_mean, m2 / jnp.where(count > 0, count, 1))
+        if train is not True:
+            of_batch = jax.tree.map(functools.partial(jnp.where, train), of_batch, statistics)
+        statistics = of_batch
+    y = _affine(params, x, *statistics, epsilon, axes)
     return (y if weights is None else jnp.where(is_valid(weights), y, 0)).astype(dtype), moments
 
 

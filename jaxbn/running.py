@@ -157,8 +157,9 @@ def update_state(
     var = m2 / jnp.where(degrees > 0, degrees, 1)
 
     def blend(old: jax.Array, new: jax.Array, known: jax.Array) -> jax.Array:
-        mixed = old_weight.astype(old.dtype) * old + new_weight.astype(old.dtype) * new.astype(old.dtype)
-        return jnp.where(known, mixed, old)
+        # Never a choice between the two, which explicit sharding refuses where only the data is sharded.
+        keep, take = jnp.where(known, old_weight, 1), jnp.where(known, new_weight, 0)
+        return keep.astype(old.dtype) * old + take.astype(old.dtype) * jnp.where(known, new, 0).astype(old.dtype)
 
     return BatchNormState(
         blend(state.mean, mean, count > 0),

@@ -21,7 +21,7 @@ BATCH, HEIGHT, BATCH_AND_HEIGHT, BATCH_AND_FEATURES = P("a"), P(None, "a"), P("a
 LAYOUTS = [
     *((kind, shape, BATCH) for kind in ("Auto", "Explicit") for shape in SHAPES),
     *((kind, MANY, layout) for kind in ("Auto", "Explicit") for layout in (HEIGHT, BATCH_AND_HEIGHT)),
-    ("Auto", (32, 8, 8, 4), BATCH_AND_FEATURES),
+    *((kind, (32, 8, 8, 4), BATCH_AND_FEATURES) for kind in ("Auto", "Explicit")),
 ]
 
 
