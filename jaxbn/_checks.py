@@ -7,9 +7,8 @@ arrived and the remedy.
 
 from __future__ import annotations
 
-import itertools
 import operator
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -86,25 +85,25 @@ def flag(name: str, value: Any) -> bool | jax.Array:
 
 
 def momentum(value: Any) -> None:
-    _scalar("momentum", value)
-    if _is_known(value) and not 0 <= value <= 1:
+    scalar("momentum", value)
+    if is_known(value) and not 0 <= value <= 1:
         raise ValueError(f"`momentum` must lie between 0 and 1, got {value}; it is the weight of the old statistics.")
 
 
 def epsilon(value: Any) -> None:
-    _scalar("epsilon", value)
-    if _is_known(value) and not 0 <= value < float("inf"):
+    scalar("epsilon", value)
+    if is_known(value) and not 0 <= value < float("inf"):
         raise ValueError(f"`epsilon` must be finite and at least 0, got {value}.")
 
 
-def _scalar(name: str, value: Any) -> None:
+def scalar(name: str, value: Any) -> None:
     if not (isinstance(value, int | float) or hasattr(value, "dtype")) or jnp.iscomplexobj(value):
         raise TypeError(f"`{name}` must be a real number, got {value!r}.")
     if np.ndim(value) != 0:
         raise ValueError(f"`{name}` must be a scalar, got the shape {np.shape(value)}.")
 
 
-def _is_known(value: Any) -> bool:
+def is_known(value: Any) -> bool:
     return isinstance(value, int | float | np.number | np.ndarray)
 
 
@@ -191,22 +190,31 @@ def _is_state(state: Any) -> None:
         raise TypeError(f"`state` must be BatchNormState, got {type(state).__name__}; see init_batch_norm.")
 
 
-def state_values(state: Any) -> None:
-    """Types, shapes and values of a state that is no tracer."""
-    _is_state(state)
+def _state_dtypes(state: Any) -> None:
+    """An average in half precision sticks, and one of integers does not move at all."""
     kinds = {
-        "mean": (jnp.inexact, "floating or complex"),
-        "var": (jnp.floating, "floating"),
-        "count": (jnp.integer, "int"),
+        "mean": (jnp.inexact, "a floating or complex"),
+        "var": (jnp.floating, "a floating"),
+        "count": (jnp.integer, "an integer"),
     }
     for name, (kind, words) in kinds.items():
         part = getattr(state, name)
-        if isinstance(part, jax.core.Tracer):
-            raise TypeError(
-                "`state` must hold values, got a traced array; call check_state outside of jit, vmap and grad."
-            )
         if not hasattr(part, "dtype") or not jnp.issubdtype(part.dtype, kind):
-            raise TypeError(f"`state.{name}` must be {words}, got {getattr(part, 'dtype', type(part).__name__)}.")
+            got = getattr(part, "dtype", type(part).__name__)
+            raise TypeError(f"`state.{name}` must be {words} array, got {got}; see init_batch_norm.")
+        if kind is not jnp.integer and jnp.finfo(part.dtype).bits < 32:
+            raise TypeError(
+                f"`state.{name}` must be at least float32 to be updated, got {part.dtype}, in which an average sticks; "
+                f"convert it with state.{name}.astype('float32')."
+            )
+
+
+def state_values(state: Any) -> None:
+    """Types, shapes and values of a state that is no tracer."""
+    _is_state(state)
+    if any(isinstance(part, jax.core.Tracer) for part in (state.mean, state.var, state.count)):
+        raise TypeError("`state` must hold values, got a traced array; call check_state outside of jit, vmap and grad.")
+    _state_dtypes(state)
     if jnp.shape(state.var) != jnp.shape(state.mean):
         raise ValueError(
             f"`state.var` must have the shape {jnp.shape(state.mean)} of `state.mean`, got {jnp.shape(state.var)}."
@@ -215,7 +223,7 @@ def state_values(state: Any) -> None:
         raise ValueError(
             f"`state.count` must be a scalar, got the shape {jnp.shape(state.count)}; of several states, check each."
         )
-    for name in kinds:
+    for name in ("mean", "var", "count"):
         part = np.asarray(getattr(state, name))
         _values(f"state.{name}", part, ~np.isfinite(part), "finite")
         if name != "mean":
@@ -235,13 +243,7 @@ def moments_fit_state(moments: Any, state: Any) -> None:
             raise ValueError(
                 f"`moments.{name}` must have the shape {jnp.shape(state.mean)} of `state.mean`, got {jnp.shape(part)}."
             )
-    for name in ("mean", "var"):
-        dtype = jnp.result_type(getattr(state, name))
-        if jnp.issubdtype(dtype, jnp.inexact) and jnp.finfo(dtype).bits < 32:
-            raise TypeError(
-                f"`state.{name}` must be at least float32 to be updated, got {dtype}, in which an average sticks; "
-                f"convert it with state.{name}.astype('float32')."
-            )
+    _state_dtypes(state)
     if jnp.iscomplexobj(moments.mean) and not jnp.iscomplexobj(state.mean):
         raise TypeError(
             f"`state.mean` must be complex for complex moments, got {state.mean.dtype}; use init_state(..., "
@@ -271,89 +273,3 @@ def groups_cover(groups: Sequence[Sequence[int]], size: int) -> list[list[int]]:
 def groups_need_axis(groups: object, axis_name: object) -> None:
     if groups is not None and axis_name is None:
         raise ValueError("`axis_index_groups` needs `axis_name`, got None; name the mapped axis, or drop the groups.")
-
-
-def real(name: str, x: jax.Array) -> None:
-    if jnp.iscomplexobj(x):
-        raise TypeError(f"`{name}` must be real here, got {x.dtype}; take its real and imaginary parts as features.")
-
-
-def is_transform(t: Any, kind: type) -> None:
-    if not isinstance(t, kind):
-        raise TypeError(
-            f"`t` must be a fitted transform, got {type(t).__name__}; see jaxbn.preprocess."
-        )
-
-
-def fitted_features(name: str, got: tuple[int, ...], expected: tuple[int, ...]) -> None:
-    if got != expected:
-        raise ValueError(
-            f"`{name}` must have the features {expected} that the transform was fitted to, got {got}; check its shape."
-        )
-
-
-def same_features(got: tuple[int, ...], earlier: tuple[int, ...] | None) -> tuple[int, ...]:
-    if earlier not in (None, got):
-        raise ValueError(f"`x` must yield batches with the same features, got {got} after {earlier}; check `axis`.")
-    return got
-
-
-def any_batch(total: Any) -> Any:
-    if total is None:
-        raise ValueError("`x` must yield at least one batch, got none; an iterator can be read only once.")
-    return total
-
-
-def pairs(x: Any, mask: Any) -> Iterator[tuple[Any, Any]]:
-    """Every batch with its mask."""
-    if hasattr(mask, "__array__") or not isinstance(mask, Iterable):
-        raise TypeError(f"`mask` must be an iterable like `x`, got {type(mask).__name__}; give one mask per batch.")
-    nothing = object()
-    for batch, own in itertools.zip_longest(x, mask, fillvalue=nothing):
-        if batch is nothing or own is nothing:
-            what = "batches" if own is nothing else "masks"
-            raise ValueError(
-                f"`mask` must yield one mask per batch of `x`, got more {what}; make them equally many."
-            )
-        yield batch, own
-
-
-def mask_of_examples(mask: jax.Array, feature_axes: Sequence[int]) -> None:
-    if any(mask.shape[a] != 1 for a in feature_axes):
-        raise ValueError(
-            f"`mask` must hold one weight per example here, got the shape {mask.shape}; give it size 1 along the "
-            f"feature axes {tuple(feature_axes)}."
-        )
-
-
-def components(value: int | None, features: int) -> int:
-    if value is None:
-        return features
-    try:
-        number = operator.index(value)
-    except TypeError:
-        raise TypeError(f"`components` must be an int or None, got {value!r}.") from None
-    if not 1 <= number <= features:
-        raise ValueError(f"`components` must lie between 1 and the {features} features of `x`, got {value}.")
-    return number
-
-
-def in_order(low: float, high: float) -> None:
-    _scalar("low", low)
-    _scalar("high", high)
-    if _is_known(low) and _is_known(high) and not -float("inf") < low < high < float("inf"):
-        raise ValueError(f"`low` must be less than `high` and both finite, got {low} and {high}.")
-
-
-def finite_fit(location: jax.Array, spread: jax.Array, nan_policy: str) -> None:
-    """What was fitted is finite; inside a compiled function, where values are not known, nothing is checked."""
-    if isinstance(location, jax.core.Tracer):
-        return
-    wrong = ~(np.isfinite(location) & np.isfinite(spread))
-    if np.any(wrong):
-        feature = tuple(int(i) for i in np.argwhere(wrong)[0])
-        remedy = "a mask leaves values out" + (", nan_policy='omit' leaves out NaN" if nan_policy == "raise" else "")
-        raise ValueError(
-            f"`x` must be finite, and small enough to be squared, got NaN, inf or more for feature {feature}, one of "
-            f"{np.sum(wrong)} such; {remedy}."
-        )

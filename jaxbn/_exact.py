@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 # Fewer values have no output large enough to show the difference.
@@ -45,20 +46,35 @@ def _(reduced: tuple[int, ...], values: tuple[jax.Array], tangents: tuple[jax.Ar
 
 
 def _folded(values: jax.Array, reduced: tuple[int, ...]) -> jax.Array:
-    """The sums of up to eight values each, too few to lose much."""
-    groups = {d: max(k for k in range(1, 9) if values.shape[d] % k == 0) for d in local_axes(values, reduced)}
-    axis = next((d for d, number in groups.items() if number > 3), None)
-    if axis is None:
-        return values
-    if axis == 0:
-        # Neighbours, which lie on one device; slabs of contiguous data, as below, are faster.
-        parts = list(jnp.moveaxis(values.reshape(-1, groups[0], *values.shape[1:]), 1, 0))
-    else:
-        parts = jnp.split(values, groups[axis], axis)
-    while len(parts) > 1:
-        parts = [functools.reduce(jnp.add, parts[i : i + 2]) for i in range(0, len(parts), 2)]
-    # Without a barrier the compiler folds anew inside each of the three reductions that follow.
-    return lax.optimization_barrier(parts[0])
+    """The sums of up to nine values each, too few to lose much."""
+    for axis in local_axes(values, reduced):
+        parts = _slabs(values, axis) if jax.device_count() == 1 else _neighbours(values, axis)
+        if len(parts) > 3:
+            while len(parts) > 1:
+                parts = [functools.reduce(jnp.add, parts[i : i + 2]) for i in range(0, len(parts), 2)]
+            # Without a barrier the compiler folds anew inside each of the three reductions that follow.
+            return lax.optimization_barrier(parts[0])
+    return values
+
+
+def _slabs(values: jax.Array, axis: int) -> list[jax.Array]:
+    """Contiguous parts of one size, which add up fast, and the rest, if there is one, filled up with 0."""
+    size = values.shape[axis]
+    number = max(k for k in range(1, 9) if size % k <= size // k)
+    length = size // number
+    parts = [lax.slice_in_dim(values, i * length, (i + 1) * length, axis=axis) for i in range(number)]
+    if rest := size % number:
+        tail = lax.slice_in_dim(values, size - rest, size, axis=axis)
+        parts.append(jnp.pad(tail, [(0, (length - rest) * (d == axis)) for d in range(values.ndim)]))
+    return parts
+
+
+def _neighbours(values: jax.Array, axis: int) -> list[jax.Array]:
+    """Parts that take turns: whichever devices share the axis equally, no value leaves its own."""
+    size = values.shape[axis]
+    number = max((k for k in range(1, 9) if size % (k * jax.device_count()) == 0), default=1)
+    grouped = values.reshape(*values.shape[:axis], size // number, number, *values.shape[axis + 1 :])
+    return [lax.index_in_dim(grouped, i, axis + 1, keepdims=False) for i in range(number)]
 
 
 def local_axes(x: jax.Array, axes: Sequence[int]) -> list[int]:
@@ -82,8 +98,9 @@ def _count(x: jax.Array, reduced: Sequence[int]) -> int:
 @jax.custom_jvp
 def rsqrt(x: jax.Array) -> jax.Array:
     """`1 / sqrt(x)`, off by at most 0.85 units of the last place: the root halves the error of the quotient."""
-    # The inverse of the largest numbers would be too small for one.
-    return 0.5 * jnp.sqrt(4 / x)
+    # The inverse of the largest numbers would be too small for one; of the smallest, four of it are too large.
+    least = np.nextafter(jnp.finfo(x.dtype).tiny, 1, dtype=x.dtype)
+    return 0.5 * jnp.sqrt(4 / jnp.maximum(x, least))
 
 
 @rsqrt.defjvp

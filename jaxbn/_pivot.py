@@ -35,7 +35,9 @@ def choose_pivot(x: jax.Array, reduced: Sequence[int], weights: jax.Array | None
         long = [d for d in local if x.shape[d] >= _SAMPLED_FROM]
         if long:
             x = lax.slice_in_dim(x, 0, -(-x.shape[long[0]] // _SHARE), axis=long[0])
-        anchor = _largest(x[tuple(slice(1) if d in local else slice(None) for d in range(x.ndim))], None, reduced)
+        anchor = x[tuple(slice(1) if d in local else slice(None) for d in range(x.ndim))]
+        if len(local) < len(reduced):
+            anchor = _largest(anchor, None, reduced)
     else:
         anchor = _largest(x, weights, reduced)
     return anchor + means_about(x, anchor, reduced, weights)[1]

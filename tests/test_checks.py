@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import pytest
 
 from jaxbn import _checks, batch_norm, init_batch_norm
+from jaxbn.preprocess import _checks as preprocess_checks
 from tests.bad_calls import BAD_CALLS, PARAMS, STATE, X
 
 
@@ -21,20 +22,22 @@ def test_words(call, error, words):
 
 
 def line_in_checks(call):
-    """The line of _checks.py that refuses a call, if one does."""
+    """The file and line that refuse a call, if they do."""
     try:
         call()
     except (TypeError, ValueError) as error:
         frame = traceback.extract_tb(error.__traceback__)[-1]
-        return frame.lineno if frame.filename == _checks.__file__ else None
+        return frame.filename, frame.lineno
 
 
 def test_every_message_is_in_the_table():
-    source = ast.walk(ast.parse(inspect.getsource(_checks)))
-    messages = {range(n.lineno, n.end_lineno + 1) for n in source if isinstance(n, ast.Raise) and n.exc is not None}
     heard = {line_in_checks(row[1]) for row in BAD_CALLS}
-    assert messages
-    assert not [f"_checks.py:{lines[0]}" for lines in messages if not heard & set(lines)]
+    for module in (_checks, preprocess_checks):
+        source = ast.walk(ast.parse(inspect.getsource(module)))
+        messages = {range(n.lineno, n.end_lineno + 1) for n in source if isinstance(n, ast.Raise) and n.exc is not None}
+        assert messages
+        for lines in messages:
+            assert {(module.__file__, line) for line in lines} & heard, f"{module.__name__}:{lines[0]}"
 
 
 def test_errors_come_before_tracing_ends():

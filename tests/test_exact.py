@@ -62,6 +62,16 @@ def test_one_large_value_among_ones(shape, reduced, large, place):
     assert units_off(total(values, reduced), exact(values, reduced)) <= last_digits(shape, reduced)
 
 
+@pytest.mark.parametrize(
+    ("shape", "reduced"), [*FOLDED, *WHOLE, ((61, 2, 13, 13), (0, 2, 3)), ((2, 19, 14, 5), (1, 2, 3))]
+)
+def test_a_single_device_folds_otherwise_to_the_same(shape, reduced, monkeypatch):
+    monkeypatch.setattr(jax, "device_count", lambda: 1)
+    alone = jax.jit(lambda values: sum_of_squares(values, reduced))
+    for values in (ones_beside(1e12, shape, reduced, LAST), uneven(shape)):
+        assert units_off(alone(values), exact(values, reduced)) <= 2
+
+
 @pytest.mark.parametrize("scale", [1e-25, 1.0, 1e25])
 @every_layout
 def test_values_of_all_sizes(shape, reduced, scale):

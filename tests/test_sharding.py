@@ -92,3 +92,10 @@ def test_images_stay_on_their_devices(masked):
     """Nothing is sent but a number per feature, however large the images."""
     program, *_ = trained("Auto", MANY, BATCH, masked)
     assert max(sent(program)) == MANY[-1]
+
+
+@pytest.mark.parametrize(("shape", "layout"), [((4120, 3), BATCH), ((4096, 3), BATCH), ((16, 128, 3), HEIGHT)], ids=str)
+def test_of_any_data_at_most_a_sixteenth_is_sent(shape, layout):
+    """That share is where the pivot is looked for."""
+    program, *_ = trained("Auto", shape, layout, False)
+    assert sum(sent(program)) <= math.prod(shape) / 16 + 40

@@ -169,6 +169,6 @@ def test_torch_a_model_in_half_precision_has_its_statistics_in_half_too(dtype):
 
 def test_torch_a_model_in_half_precision_has_its_averages_in_half():
     halved = jax.tree.map(lambda v: v.astype("bfloat16") if v.dtype.kind == "f" else v, STATE)
-    with pytest.raises(TypeError, match="`state.mean` must be at least float32 to be updated, got bfloat16"):
+    with pytest.raises(TypeError, match=r"`state.mean` must be at least float32 to be updated, got bfloat16"):
         batch_norm(PARAMS, halved, jnp.ones([4, 3], "bfloat16"), True)
     assert batch_norm(PARAMS, halved, jnp.ones([4, 3], "bfloat16"), False)[0].dtype == jnp.bfloat16

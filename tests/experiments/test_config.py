@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import pytest
 
-from experiments import mnist, plot_results
+from experiments import mnist, plot_results, preprocessing
 from experiments.harness import config
 from experiments.harness.errors import UserError
 
@@ -74,8 +74,8 @@ def test_a_mistake_is_one_sentence(
 
 @pytest.mark.parametrize(
     ("main", "cls"),
-    [(mnist.main, mnist.Config), (plot_results.main, plot_results.Config)],
-    ids=["mnist", "plot_results"],
+    [(module.main, module.Config) for module in (mnist, plot_results, preprocessing)],
+    ids=["mnist", "plot_results", "preprocessing"],
 )
 def test_the_help_explains_every_flag(main: Any, cls: Any, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:

@@ -1,0 +1,149 @@
+"""What scikit-learn's and our preprocessing can do, how fast and how exact: `python -m experiments.bench.preprocess`.
+
+On random data of MNIST's size that looks like it: 40 random factors and noise, clipped to [0, 1], 60,000 x 784 float32.
+Everyone gets arrays of their own kind, NumPy or JAX, and as many threads and what solver they choose. Timed in turn,
+median of 5 runs after a first one, which for ours includes the compilation. About 4 minutes on 2 cores. Without
+scikit-learn (`pip install scikit-learn`) ours is alone.
+"""
+
+from __future__ import annotations
+
+import inspect
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+
+from experiments.harness import results
+from jaxbn.preprocess import fit_min_max, fit_pca, fit_standardize, fit_whiten, inverse_transform, transform
+
+try:
+    from sklearn.decomposition import PCA, IncrementalPCA
+    from sklearn.preprocessing import MaxAbsScaler, MinMaxScaler, StandardScaler
+    from sklearn.utils import get_tags
+
+    PEERS: list[Any] = [StandardScaler, MinMaxScaler, MaxAbsScaler, PCA, IncrementalPCA]
+except ImportError:
+    PEERS = []
+
+# Few batches for PCA, since IncrementalPCA takes a second for each.
+EXAMPLES, FEATURES, FACTORS, BATCH, FEW, REPEATS = 60_000, 784, 40, 1000, 3, 5
+Run = Callable[[], Any]
+
+
+def images() -> np.ndarray:
+    """The data, `[EXAMPLES, FEATURES]`."""
+    rng = np.random.default_rng(0)
+    shapes = (EXAMPLES, FACTORS), (FACTORS, FEATURES), (EXAMPLES, FEATURES)
+    factors, loadings, noise = (rng.standard_normal(shape, np.float32) for shape in shapes)
+    return np.clip(0.05 * factors @ loadings + 0.1 * noise - 0.1, 0, 1)
+
+
+def abilities() -> list[list[str]]:
+    """A row per ability: ours, and what scikit-learn says of itself."""
+    known: dict[str, Callable[[Any], bool]] = {
+        "streaming, batch by batch": lambda peer: hasattr(peer, "partial_fit"),
+        "weights of examples": lambda peer: "sample_weight" in inspect.signature(peer.fit).parameters,
+        "NaN left out": lambda peer: get_tags(peer()).input_tags.allow_nan,
+        "inverse": lambda peer: hasattr(peer, "inverse_transform"),
+        "float32 about 1e4, to 5 digits": exact_far_away,
+        "sparse input": lambda peer: get_tags(peer()).input_tags.sparse,
+    }
+    # What it nowhere offers: its estimators take tables and give NumPy arrays, or those of one device.
+    only_ours = ("weights of values (not PCA)", "several devices", "jit, vmap, gradient", "any axes, as channels")
+    known |= dict.fromkeys(only_ours, lambda _: False)
+    yes = {True: "yes", False: "no"}
+    return [[name, yes[name != "sparse input"], *(yes[can(p)] for p in PEERS)] for name, can in known.items()]
+
+
+def exact_far_away(peer: Any) -> bool:
+    """Whether data of standard deviations 1 to 4 about 1e4 is transformed as in float64, to 5 digits."""
+    x = np.random.default_rng(0).normal(1e4, [1, 2, 3, 4], (1000, 4)).astype(np.float32)
+    return np.allclose(peer().fit_transform(x), peer().fit_transform(x.astype(np.float64)), atol=1e-5)
+
+
+def operations(x: np.ndarray) -> dict[str, tuple[Run, Run]]:
+    """What is timed, ours and theirs."""
+    ours, batches = jax.device_put(x), [x[i : i + BATCH] for i in range(0, len(x), BATCH)]
+    scaling, pca = fit_standardize(ours), fit_pca(ours)
+    fitted = [StandardScaler().fit(x), PCA().fit(x)] if PEERS else []
+
+    def stream(estimator: Any, parts: list[np.ndarray]) -> None:
+        for part in parts:
+            estimator.partial_fit(part)
+
+    return {
+        "fit standardise": (lambda: fit_standardize(ours), lambda: StandardScaler().fit(x)),
+        "fit standardise, from NumPy": (lambda: fit_standardize(x), lambda: StandardScaler().fit(x)),
+        "fit min-max": (lambda: fit_min_max(ours), lambda: MinMaxScaler().fit(x)),
+        "fit PCA": (lambda: fit_pca(ours), lambda: PCA().fit(x)),
+        "fit whiten": (lambda: fit_whiten(ours), lambda: PCA(whiten=True).fit(x)),
+        "stream standardise": (lambda: fit_standardize(iter(batches)), lambda: stream(StandardScaler(), batches)),
+        "stream PCA": (lambda: fit_pca(iter(batches[:FEW])), lambda: stream(IncrementalPCA(), batches[:FEW])),
+        "transform, standardise": (lambda: transform(scaling, ours), lambda: fitted[0].transform(x)),
+        "transform, PCA": (lambda: transform(pca, ours), lambda: fitted[1].transform(x)),
+        "inverse, standardise": (lambda: inverse_transform(scaling, ours), lambda: fitted[0].inverse_transform(x)),
+        "inverse, PCA": (lambda: inverse_transform(pca, ours), lambda: fitted[1].inverse_transform(x)),
+    }
+
+
+def seconds(run: Run) -> float:
+    start = time.perf_counter()
+    jax.block_until_ready(run())
+    return time.perf_counter() - start
+
+
+def timings(x: np.ndarray) -> list[list[str]]:
+    """A row per operation: ours, its first call, theirs, and how often ours fits into theirs."""
+    rows = []
+    for name, pair in operations(x).items():
+        jax.clear_caches()
+        first, *times = ([seconds(run) for run in pair[: 1 + bool(PEERS)]] for _ in range(1 + REPEATS))
+        ours, *theirs = map(statistics.median, zip(*times, strict=True))
+        rows.append([name, *(f"{t:.2f}" for t in (ours, first[0], *theirs, *(their / ours for their in theirs)))])
+    return rows
+
+
+def errors(x: np.ndarray) -> list[list[str]]:
+    """A row per number that was fitted: the largest error of ours and of theirs, against float64."""
+    wide = x.astype(np.float64)
+    mean, var = wide.mean(0), wide.var(0)
+    wide -= mean
+    spectrum = np.linalg.eigvalsh(wide.T @ wide / (len(x) - 1))[::-1]
+    t, variances = fit_standardize(x), fit_pca(x, ddof=1).explained_variance
+    found = [(np.add(t.center, t.rest, dtype=float), np.square(t.spread, dtype=float), transform(t, x), variances)]
+    if PEERS:
+        theirs = StandardScaler().fit(x)
+        found.append((theirs.mean_, theirs.var_, theirs.transform(x), PCA().fit(x).explained_variance_))
+    exact = {
+        "mean, in standard deviations": (mean, np.sqrt(var)),
+        "variance, relative": (var, var),
+        "standardised data, absolute": (wide / np.sqrt(var), 1),
+        "variances of PCA, of the largest": (spectrum, spectrum[0]),
+    }
+    return [
+        [name, *(f"{np.max(np.abs(np.asarray(values[i], np.float64) - truth) / scale):.1e}" for values in found)]
+        for i, (name, (truth, scale)) in enumerate(exact.items())
+    ]
+
+
+def main() -> int:
+    """Print the three tables."""
+    there = ["scikit-learn", "theirs / ours"] if PEERS else []
+    print("What each can do\n")
+    print(results.markdown_table(["", "jaxbn", *(peer.__name__ for peer in PEERS)], abilities()))
+    x = images()
+    print(f"\nSeconds for {EXAMPLES} x {FEATURES} float32; streams of {EXAMPLES // BATCH} batches, for PCA {FEW}\n")
+    print(results.markdown_table(["", "jaxbn", "first call", *there], timings(x)))
+    far = [[f"{name}, at an offset of 1e4", *row] for name, *row in errors(x + np.float32(1e4))]
+    print("\nLargest error against float64\n")
+    print(results.markdown_table(["", "jaxbn", *there[:1]], errors(x) + far))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
