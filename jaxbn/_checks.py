@@ -1,4 +1,4 @@
-"""Every check of arguments, and the wording of every error, in one place.
+"""Every check of arguments, and the wording of every error, in one place; `preprocess` has a few of its own.
 
 Only static facts raise: dtypes, shapes, ranges of Python numbers. Values inside `jit` never do. A wrong dtype or type
 is a `TypeError`, a wrong shape or value a `ValueError`; the sentence names the argument, what was expected, what

@@ -70,7 +70,8 @@ def fit_center(
     `y = x - mean`.
 
     Args:
-        x: `[..., features, ...]`, floating or complex, or an iterable of such batches, of which one at a time is held.
+        x: `[..., features, ...]`, floating or complex, or an iterable of such batches, of which one at a time is held;
+            a list is one of batches. Without `jax_enable_x64`, float64 is rounded to float32 first, as by any of JAX.
         axis: the feature axis, or several: `-1` for every column of a table or every channel of images,
             `(1, 2, 3)` for every pixel of images `[n, height, width, channels]`.
         mask: `None`, or booleans or weights that broadcast to `x`, as in `batch_norm`; for batches an iterable.
@@ -94,6 +95,7 @@ def fit_center(
         LeCun, Bottou, Orr and Müller, "Efficient backprop", 1998, section 4.3.
     """
     pivot, (_, mean, _) = _fit_moments(x, axis, mask, axis_name, nan_policy)
+    _own.finite_fit(mean, pivot, nan_policy)
     return _scaling(pivot, mean, jnp.ones_like(mean), jnp.zeros_like(mean), axis)
 
 
@@ -115,11 +117,12 @@ def fit_standardize(
         axis: likewise.
         mask: likewise.
         axis_name: likewise.
-        ddof: 1 divides by the square root of the unbiased variance.
+        ddof: 1 divides by the square root of the unbiased variance, in which weights count as repetitions.
         nan_policy: likewise.
 
     Returns:
-        `Scaling`. A constant feature becomes 0, and a feature without data is left as it is.
+        `Scaling`. A constant feature becomes 0, and a feature without data is left as it is. The squares of deviations
+        have to be numbers: in float32, a spread below 1e-19 is none, and one above 1e19 is refused.
 
     Raises:
         TypeError: `x` is not floating or complex.
@@ -136,6 +139,7 @@ def fit_standardize(
     """
     _checks.choice("ddof", ddof, (0, 1))
     pivot, (count, mean, m2) = _fit_moments(x, axis, mask, axis_name, nan_policy)
+    _own.finite_fit(pivot + mean, m2, nan_policy)
     varies = (m2 > 0) & (count > ddof)
     var = jnp.where(varies, m2, 1) / jnp.where(varies, count - ddof, 1)
     return _scaling(pivot, mean, jnp.sqrt(var).astype(mean.dtype), jnp.zeros_like(mean), axis)
@@ -222,7 +226,6 @@ def _fit_moments(
     total = fold(x, mask, axis, nan_policy, _moments, merge_two)
     if axis_name is not None:
         total = sync_pivoted(total, axis_name)
-    _own.finite_fit(total.pivot + total.rest.mean, total.rest.m2, nan_policy)
     return total
 
 

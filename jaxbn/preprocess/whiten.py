@@ -108,12 +108,13 @@ def fit_pca(
             `[n, height, width]`.
         mask: `None`, or booleans or weights of the examples, of size 1 along the feature axes; for batches an iterable.
         axis_name: a mapped axis (of `vmap`, `pmap`, `shard_map`) or several over which the data is spread.
-        ddof: 1 gives unbiased variances, as in scikit-learn; the components are the same.
+        ddof: 1 gives unbiased variances, as in scikit-learn, with weights as repetitions; the components are the same.
         nan_policy: `"raise"` refuses NaN and inf (a compiled function can't: there they go through), `"omit"` leaves
             out the examples that hold NaN.
 
     Returns:
-        `Projection`. With fewer examples than features the last components have variance 0, and are arbitrary.
+        `Projection`. With fewer examples than features the last components have variance 0, and are arbitrary; so are
+        components of equal variance, and gradients through them are NaN.
 
     Raises:
         TypeError: `x` is not floating, or `components` no int.
