@@ -170,7 +170,14 @@ def test_the_unit_does_not_matter(fit, size):
     assert_close(back / np.float32(size), x, FITTED)
 
 
-@pytest.mark.parametrize("name", ["center", "standardize", "pca", "whiten-zca"])
+def test_values_of_any_size_are_centred():
+    x = table() * np.float32(1e30)
+    y, back = there_and_back(FITS["center"](x), x)
+    assert_close(y.mean(0) / np.float32(1e30), np.zeros(x.shape[1]), FITTED)
+    assert_close(back / np.float32(1e30), x / np.float32(1e30), FITTED)
+
+
+@pytest.mark.parametrize("name", ["standardize", "pca", "whiten-zca"])
 def test_values_too_large_to_be_squared_are_refused(name):
     with pytest.raises(ValueError, match=r"`x` must be finite, and small enough to be squared, .* feature \(0,\)"):
         FITS[name](table() * np.float32(1e30))
