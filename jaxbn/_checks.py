@@ -21,7 +21,8 @@ from jaxbn._layout import statistics_dtype
 
 def data(x: ArrayLike, name: str = "x") -> jax.Array:
     try:
-        x = jnp.asarray(x)
+        # Of a NumPy array `asarray` makes two copies.
+        x = jax.device_put(x) if isinstance(x, np.ndarray) else jnp.asarray(x)
     except (TypeError, ValueError):
         raise TypeError(f"`{name}` must be an array, got {type(x).__name__}; convert it with jnp.asarray.") from None
     if not jnp.issubdtype(x.dtype, jnp.inexact):

@@ -208,7 +208,17 @@ def _fit(
     _own.finite_fit(center + rest, jnp.diagonal(scatter).reshape(center.shape), nan_policy)
     kept = _own.components(components, center.size)
 
-    degrees = count.ravel()[0] - ddof
+    count = count.ravel()[0]
+    vectors, variance, share = _principal(scatter, count - ddof, kept)
+    spread = jnp.ones_like(variance)
+    axes = tuple(axis) if isinstance(axis, Sequence) else (axis,)
+    vectors = vectors.reshape(kept, *center.shape)
+    return Projection(center, rest, vectors, spread, variance, share, axes, rotate_back=False), count
+
+
+@functools.partial(jax.jit, static_argnums=2)
+def _principal(scatter: jax.Array, degrees: jax.Array, kept: int) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """The first eigenvectors, `[kept, features]`, the variances along them, and their shares in that of all."""
     variance, vectors = jnp.linalg.eigh(scatter / jnp.where(degrees > 0, degrees, 1))
     variance, vectors = jnp.maximum(variance[::-1], 0), vectors.T[::-1]
     # Of entries that are equal but for rounding, the first.
@@ -216,14 +226,4 @@ def _fit(
     leading = jnp.argmax(sizes >= (1 - digits) * sizes.max(1, keepdims=True), 1, keepdims=True)
     vectors = jnp.where(jnp.take_along_axis(vectors, leading, 1) < 0, -vectors, vectors)
     share = variance / jnp.where(variance.sum() > 0, variance.sum(), 1)
-    t = Projection(
-        center,
-        rest,
-        vectors[:kept].reshape(kept, *center.shape),
-        jnp.ones_like(variance[:kept]),
-        variance[:kept],
-        share[:kept],
-        tuple(axis) if isinstance(axis, Sequence) else (axis,),
-        rotate_back=False,
-    )
-    return t, count.ravel()[0]
+    return vectors[:kept], variance[:kept], share[:kept]

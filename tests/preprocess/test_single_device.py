@@ -1,0 +1,82 @@
+"""On one device the sum of outer products is made part by part; the result is that of several devices."""
+
+import jax
+import numpy as np
+import pytest
+
+from jaxbn.preprocess import _comoments, fit_pca, fit_whiten, transform
+from tests.preprocess.fits import FITTED
+from tests.tolerances import assert_close
+
+# Features that halve unevenly, and examples that leave no rest, some, or fill no part at all.
+FEATURES, EXAMPLES = 13, [48, 53, 5]
+
+
+@pytest.fixture(autouse=True)
+def one_device_and_small_parts(monkeypatch):
+    jax.clear_caches()
+    monkeypatch.setattr(jax, "device_count", lambda: 1)
+    monkeypatch.setattr(_comoments, "_ROWS", 16)
+    monkeypatch.setattr(_comoments, "_COLUMNS", 2)
+    yield
+    jax.clear_caches()
+
+
+def data(examples, offset=0.0, seed=0):
+    rng = np.random.default_rng(seed)
+    return (rng.standard_normal((examples, FEATURES)) * np.arange(1, FEATURES + 1) + offset).astype(np.float32)
+
+
+def variances(x, weights=None):
+    cov = np.cov(np.asarray(x, np.float64), rowvar=False, ddof=0, aweights=weights)
+    return np.linalg.eigvalsh(cov)[::-1]
+
+
+@pytest.mark.parametrize("offset", [0.0, 1e4])
+@pytest.mark.parametrize("examples", EXAMPLES)
+def test_variances_are_those_of_float64(examples, offset):
+    x = data(examples, offset)
+    expected = variances(x)
+    assert_close(fit_pca(x).explained_variance, expected, 1e-6 * expected[0])
+
+
+@pytest.mark.parametrize("examples", EXAMPLES)
+def test_the_sum_of_outer_products_is_symmetric_and_whole(examples):
+    x = data(examples)
+    wide = x - x.mean(0, dtype=np.float64)
+    scatter = _comoments.comoments(jax.numpy.asarray(x), None, (1,)).scatter
+    assert_close(scatter, wide.T @ wide, 1e-6 * np.square(wide).sum(0).max())
+
+
+@pytest.mark.parametrize("examples", EXAMPLES)
+def test_weights_follow_their_examples(examples):
+    x, weights = data(examples), np.random.default_rng(1).uniform(0, 2, examples).astype(np.float32)
+    weights[::3] = 0
+    expected = variances(x, weights)
+    x[::3] = np.nan
+    assert_close(fit_pca(x, mask=weights[:, None]).explained_variance, expected, 1e-6 * expected[0])
+
+
+def test_batches_of_any_size_are_the_whole():
+    x = data(101)
+    batches = np.split(x, [7, 48, 80])
+    assert_close(fit_pca(iter(batches)).explained_variance, fit_pca(x).explained_variance, 1e-6 * 13**2)
+
+
+def test_vmap_is_a_loop():
+    x = np.stack([data(53, seed=seed) for seed in range(3)])
+    mapped = jax.vmap(lambda part: fit_pca(part).explained_variance)(x)
+    for i, part in enumerate(x):
+        assert_close(mapped[i], fit_pca(part).explained_variance, 1e-6 * 13**2)
+
+
+def test_the_gradient_is_that_of_the_total_variance():
+    x = data(53)
+    found = jax.grad(lambda x: fit_pca(x).explained_variance.sum())(x)
+    assert_close(found, 2 * (x - x.mean(0, dtype=np.float64)) / len(x), 1e-5)
+
+
+def test_whitened_data_is_white():
+    x = data(53, offset=1e4)
+    y = np.asarray(transform(fit_whiten(x), x), np.float64)
+    assert_close(np.cov(y, rowvar=False, ddof=0), np.eye(FEATURES), FITTED)
