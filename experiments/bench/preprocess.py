@@ -2,7 +2,7 @@
 
 On random data of MNIST's size that looks like it: 40 random factors and noise, clipped to [0, 1], 60,000 x 784 float32.
 Everyone gets arrays of their own kind, NumPy or JAX, and as many threads and what solver they choose. Timed in turn,
-median of 5 runs after a first one, which for ours includes the compilation. About 4 minutes on 2 cores. Without
+median of 5 runs after a first one, which for ours includes the compilation. About a minute on 2 cores. Without
 scikit-learn (`pip install scikit-learn`) ours is alone.
 """
 
