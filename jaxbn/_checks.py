@@ -118,14 +118,23 @@ def choice(name: str, value: object, allowed: Sequence[object]) -> None:
         raise ValueError(f"`{name}` must be one of {', '.join(map(repr, allowed))}, got {value!r}.")
 
 
-def features(value: int | Sequence[int]) -> tuple[int, ...]:
+def features(value: int | Sequence[int], name: str = "features") -> tuple[int, ...]:
     try:
         shape = tuple(map(operator.index, value)) if isinstance(value, Sequence) else (operator.index(value),)
     except TypeError:
-        raise TypeError(f"`features` must be an int or a tuple of ints, got {value!r}.") from None
+        raise TypeError(f"`{name}` must be an int or a tuple of ints, got {value!r}.") from None
     if not shape or min(shape) < 0:
-        raise ValueError(f"`features` must be at least 0 and not empty, got {value!r}.")
+        raise ValueError(f"`{name}` must be at least 0 and not empty, got {value!r}.")
     return shape
+
+
+def num_features(value: int | Sequence[int], x: jax.Array, feature_axes: Sequence[int]) -> None:
+    expected = tuple(x.shape[a] for a in feature_axes)
+    if features(value, "num_features") != expected:
+        raise ValueError(
+            f"`x` must have num_features={value} along the feature axes {tuple(feature_axes)}, got {expected} in the "
+            f"shape {x.shape}; check `num_features` and `axis`."
+        )
 
 
 def float_dtype(name: str, value: DTypeLike) -> Any:

@@ -12,8 +12,8 @@ from flax.linen.dtypes import Dtype
 from jax.nn import initializers
 from jax.typing import ArrayLike
 
-from jaxbn import _checks
-from jaxbn.normalization import BatchNormParams, batch_norm
+from jaxbn import _checks, _flax
+from jaxbn.normalization import BatchNormParams
 from jaxbn.running import Averaging, BatchNormState, Initializer
 
 
@@ -83,10 +83,10 @@ class BatchNorm(nn.Module):
         """Normalise `x`.
 
         Args:
-            x: `[..., features, ...]`, floating or complex.
+            x: `[..., features, ...]`.
             use_running_average: a bool, given here or in the constructor, not in both. It may be traced if
                 `batch_stats` is mutable, since it is then not known whether they change.
-            mask: `None`, or booleans or weights with as many dimensions as `x`, broadcastable to it.
+            mask: `None`, or booleans or weights that broadcast to `x`.
 
         Returns:
             `y` of the shape of `x`.
@@ -95,13 +95,8 @@ class BatchNorm(nn.Module):
             ValueError: `use_running_average` is given twice or not at all, and all that `jaxbn.batch_norm` raises.
         """
         merged: Any = nn.merge_param("use_running_average", self.use_running_average, use_running_average)
-        evaluate = _checks.flag("use_running_average", merged)
-        train = not evaluate if isinstance(evaluate, bool) else ~evaluate
-        x = _checks.data(x)
-        if self.dtype is not None:
-            # Wider at once, narrower only at the end: statistics see all the digits there are.
-            with jax.numpy_dtype_promotion("standard"):
-                x = x.astype(jnp.promote_types(x.dtype, self.dtype))
+        train = _flax.training(merged)
+        x = _flax.data(x, self.dtype)
         # Flax sorts the axes, and its variables have that shape.
         axes = sorted(_checks.axes(self.axis, x.ndim))
         shape = tuple(x.shape[a] for a in axes)
@@ -125,15 +120,16 @@ class BatchNorm(nn.Module):
         count = None
         if self.averaging != "ema":
             count = self.variable("batch_stats", "count", lambda: jnp.zeros((), jnp.int32))
-        y, state = batch_norm(
+        y, state = _flax.normalise(
             params,
             BatchNormState(mean.value, var.value, jnp.zeros((), jnp.int32) if count is None else count.value),
             x,
             train,
+            self.dtype,
             axis=axes,
             momentum=self.momentum,
             epsilon=self.epsilon,
-            mask=mask,
+            mask=_flax.mask(mask, x),
             # While initialising, the mapped axis is not there yet, and the values do not matter.
             axis_name=None if self.is_initializing() else self.axis_name,
             axis_index_groups=None if self.is_initializing() else self.axis_index_groups,
@@ -144,4 +140,4 @@ class BatchNorm(nn.Module):
             mean.value, var.value = state.mean, state.var
             if count is not None:
                 count.value = state.count
-        return y if self.dtype is None else y.astype(self.dtype)
+        return y

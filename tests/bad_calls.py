@@ -1,5 +1,6 @@
 """Every bad call with the error and the words it is answered with; a new check is a new row."""
 
+import flax.nnx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,6 +16,7 @@ from jaxbn import (
     init_batch_norm,
     init_state,
     merge_moments,
+    nnx,
     normalize,
     update_state,
 )
@@ -38,6 +40,10 @@ PARAMS, STATE = init_batch_norm(3)
 
 def bn(x=X, *, train=True, params=PARAMS, state=STATE, **kwargs):
     return lambda: batch_norm(params, state, x, train, **kwargs)
+
+
+def layer(features):
+    return nnx.BatchNorm(features, rngs=flax.nnx.Rngs(0))
 
 
 def moments(x=X, **kwargs):
@@ -140,6 +146,13 @@ BAD_CALLS = [
     ("features-float", init(3.0), TypeError, "`features` must be an int or a tuple of ints, got 3.0"),
     ("features-text", init("three"), TypeError, "`features` must be an int or a tuple of ints, got 'three'"),
     ("features-negative", init((2, -1)), ValueError, r"`features` must be at least 0 and not empty, got \(2, -1\)"),
+    (
+        "num-features",
+        lambda: layer(4)(X),
+        ValueError,
+        r"`x` must have num_features=4 .* \(1,\), got \(3,\) in the shape",
+    ),
+    ("num-features-float", lambda: layer(3.0), TypeError, "`num_features` must be an int or a tuple of ints, got 3.0"),
     ("features-empty", lambda: init_state(()), ValueError, r"`features` must be at least 0 and not empty, got \(\)"),
     ("dtype-int", init(dtype=int), TypeError, "`dtype` must be a floating or complex dtype, got int(32|64)"),
     ("dtype-unknown", init(dtype="float33"), TypeError, "`dtype` must be a floating or complex dtype, got 'float33'"),

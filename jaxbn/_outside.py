@@ -1,0 +1,47 @@
+"""A way out of `vmap`, for a layer that is no argument of what is mapped."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from jaxbn.moments import Moments, sync_moments
+
+
+def outside_of_vmap(action: Callable[[Moments, jax.Array], None], moments: Moments, lanes: jax.Array) -> bool:
+    """Call `action` outside of the innermost `vmap`, with the moments of all its lanes merged.
+
+    Args:
+        action: acts by side effects, on what belongs to the trace around the `vmap`; its second argument are `lanes` as
+            they are there.
+        moments: of this lane; no gradient flows through them.
+        lanes: anything that differs between the lanes, even where moments that are merged already do not.
+
+    Returns:
+        Whether the innermost transformation is a `vmap`, so that it was called.
+    """
+    called = False
+
+    @jax.custom_batching.custom_vmap
+    def leave(moments: Moments, lanes: jax.Array) -> jax.Array:
+        del moments, lanes
+        return jnp.zeros(())
+
+    # The batching rule, unlike the function, runs in the trace around the `vmap`.
+    @leave.def_vmap
+    def _(size: int, mapped: Any, moments: Moments, lanes: jax.Array) -> tuple[jax.Array, bool]:
+        nonlocal called
+        called = True
+        if any(mapped[0]):
+            axes = jax.tree.map(lambda one: 0 if one else None, mapped[0])
+            merged = jax.vmap(lambda m: sync_moments(m, "lanes"), (axes,), axis_name="lanes", axis_size=size)(moments)
+            moments = jax.tree.map(lambda part: part[0], merged)
+        action(moments, lanes)
+        return jnp.zeros(()), False
+
+    leave(*lax.stop_gradient((moments, lanes)))
+    return called

@@ -1,0 +1,244 @@
+"""Flax NNX layer: it holds the variables and calls the core; there is no arithmetic here."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from flax.errors import TraceContextError
+from flax.nnx.module import first_from
+from flax.typing import Dtype
+from jax.nn import initializers
+from jax.typing import ArrayLike
+
+from jaxbn import _checks, _flax
+from jaxbn._outside import outside_of_vmap
+from jaxbn.moments import Moments, batch_moments
+from jaxbn.normalization import BatchNormParams
+from jaxbn.running import Averaging, BatchNormState, Initializer, init_state, update_state
+
+
+def keep_digits(arrays: tuple[Any, ...], *, dtype: Dtype | None = None) -> tuple[Any, ...]:
+    """The input in the wider of its own dtype and of `dtype`, all else as it is; Flax rounds all of it to `dtype`."""
+    x, *others = arrays
+    return _flax.data(x, dtype), *others
+
+
+class BatchNorm(nnx.Module):
+    """Batch normalization with the constructor, the call and the variables of `flax.nnx.BatchNorm`.
+
+    `y = scale * (x - mean) / sqrt(var + epsilon) + bias`, see `jaxbn.batch_norm`. Running statistics are `BatchStat`s
+    (`mean`, `var`), parameters `Param`s (`scale`, `bias`). Equal to `jaxbn.linen.BatchNorm` to the last bit.
+
+    Differences from Flax, all on purpose, are those of `jaxbn.linen.BatchNorm` and:
+
+    - A half precision `dtype` is that of the output alone; Flax rounds the input and the running statistics to it.
+    - Masks may hold ints or weights; Flax refuses them.
+    - Complex data, with complex `dtype` or `param_dtype`, has a complex running mean; Flax drops the imaginary part.
+    - Several feature axes, with as many `num_features`; a wrong number of features is always refused.
+    - Under `nnx.vmap(model)`, where the layer is no argument of what is mapped, every member is normalised with its own
+      statistics, and those of all together, merged, are remembered; Flax raises `TraceContextError`.
+    - Under `nnx.eval_shape(model, x)`, and wherever else they can't be updated, because the layer is no argument of the
+      transformed function, they stay, with a warning; Flax raises `TraceContextError`.
+
+    Args:
+        num_features: the number of features, or one for each of several feature axes, in the order of the axes in `x`.
+        use_running_average: whether to normalise with the running statistics, i.e. to evaluate.
+        axis: the feature axis, or several.
+        momentum: the weight of the OLD running value.
+        epsilon: added to the variance.
+        dtype: of the output; `None` for that of the input.
+        param_dtype: of scale and bias.
+        use_bias: whether there is a bias.
+        use_scale: whether there is a scale.
+        bias_init: its initialiser.
+        scale_init: its initialiser.
+        axis_name: a mapped axis, or several, over which the batch is spread.
+        axis_index_groups: the members of that axis that share a batch, if not all of them do.
+        use_fast_variance: without effect, the variance is always exact (Flax's default is not).
+        promote_dtype: `((x, mean, var, scale, bias), dtype=dtype) -> (x, mean, var, scale, bias)`, applied before
+            anything else; the statistics that it returns are used in evaluation only.
+        rngs: gives the keys of the initialisers.
+        bias_metadata: of the variable `bias`.
+        scale_metadata: of the variable `scale`.
+        mean_init: the initialiser of the running mean.
+        var_init: the initialiser of the running variance.
+        averaging: `"ema"`, `"warmup"` or `"cumulative"`; the last two keep a `BatchStat` named `count`.
+        ddof: 1 for an unbiased running variance, as in PyTorch.
+
+    Example:
+        >>> from flax import nnx
+        >>> from jaxbn.nnx import BatchNorm
+        >>> layer = BatchNorm(3, rngs=nnx.Rngs(0))
+        >>> y = layer(jnp.arange(15.0).reshape(5, 3))
+        >>> print(layer.mean[...])
+        [0.06 0.07 0.08]
+        >>> layer.eval()
+        >>> y = layer(jnp.arange(15.0).reshape(5, 3))
+
+    Reference:
+        Ioffe and Szegedy, "Batch normalization", ICML 2015, algorithms 1 and 2.
+    """
+
+    def __init__(
+        self,
+        num_features: int | Sequence[int],
+        *,
+        use_running_average: bool | None = False,
+        axis: int | Sequence[int] = -1,
+        momentum: float = 0.99,
+        epsilon: float = 1e-5,
+        dtype: Dtype | None = None,
+        param_dtype: Dtype = jnp.float32,
+        use_bias: bool = True,
+        use_scale: bool = True,
+        bias_init: Initializer = initializers.zeros,
+        scale_init: Initializer = initializers.ones,
+        axis_name: str | Sequence[str] | None = None,
+        axis_index_groups: Any = None,
+        use_fast_variance: bool = True,
+        promote_dtype: Callable[..., Any] = keep_digits,
+        rngs: nnx.Rngs,
+        bias_metadata: Mapping[str, Any] = MappingProxyType({}),
+        scale_metadata: Mapping[str, Any] = MappingProxyType({}),
+        mean_init: Initializer = initializers.zeros,
+        var_init: Initializer = initializers.ones,
+        averaging: Averaging = "ema",
+        ddof: Literal[0, 1] = 0,
+    ) -> None:
+        shape = _checks.features(num_features, "num_features")
+        _checks.update_rule(averaging, ddof)
+        # The keys that Flax draws, in its order: all that is made later gets the same random numbers.
+        self.scale = (
+            nnx.Param(scale_init(rngs.params(), shape, param_dtype), **scale_metadata) if use_scale else nnx.data(None)
+        )
+        self.bias = (
+            nnx.Param(bias_init(rngs.params(), shape, param_dtype), **bias_metadata) if use_bias else nnx.data(None)
+        )
+        own_init = mean_init is not initializers.zeros or var_init is not initializers.ones
+        state = init_state(
+            shape,
+            key=rngs.params() if own_init else None,
+            mean_init=mean_init,
+            var_init=var_init,
+            dtype=_statistics_dtype(dtype, param_dtype),
+        )
+        self.mean = nnx.BatchStat(state.mean)
+        self.var = nnx.BatchStat(state.var)
+        if averaging != "ema":
+            self.count = nnx.BatchStat(state.count)
+
+        self.num_features = num_features
+        self.use_running_average = use_running_average
+        self.axis = axis
+        self.momentum = momentum
+        self.epsilon = epsilon
+        self.dtype = dtype
+        self.param_dtype = param_dtype
+        self.use_bias = use_bias
+        self.use_scale = use_scale
+        self.axis_name = axis_name
+        self.axis_index_groups = axis_index_groups
+        self.use_fast_variance = use_fast_variance
+        self.promote_dtype = promote_dtype
+        self.averaging = averaging
+        self.ddof = ddof
+
+    def __call__(
+        self, x: ArrayLike, use_running_average: ArrayLike | None = None, *, mask: ArrayLike | None = None
+    ) -> jax.Array:
+        """Normalise `x`, and in training remember its statistics.
+
+        Args:
+            x: `[..., features, ...]`.
+            use_running_average: a bool, which may be traced; it takes precedence over that of the constructor.
+            mask: `None`, or booleans or weights that broadcast to `x`.
+
+        Returns:
+            `y` of the shape of `x`.
+
+        Raises:
+            ValueError: `use_running_average` is given nowhere, and all that `jaxbn.batch_norm` raises.
+        """
+        train = _flax.training(first_from(use_running_average, self.use_running_average, error_msg=_NO_FLAG))
+        scale, bias = (None if part is None else part[...] for part in (self.scale, self.bias))
+        old = self._state()
+        x, mean, var, scale, bias = self.promote_dtype((x, old.mean, old.var, scale, bias), dtype=self.dtype)
+        x = _flax.data(x, None)
+        mask = _flax.mask(mask, x)
+        axes = sorted(_checks.axes(self.axis, x.ndim))
+        _checks.num_features(self.num_features, x, axes)
+        y, new = _flax.normalise(
+            BatchNormParams(scale, bias),
+            old._replace(mean=mean, var=var) if train is False else old,
+            x,
+            train,
+            self.dtype,
+            axis=axes,
+            momentum=self.momentum,
+            epsilon=self.epsilon,
+            mask=mask,
+            axis_name=self.axis_name,
+            axis_index_groups=self.axis_index_groups,
+            averaging=self.averaging,
+            ddof=self.ddof,
+        )
+        if train is not False:
+            try:
+                self._remember(new)
+            except TraceContextError:
+                seen = batch_moments(x, axis=axes, mask=mask)
+                # No data, where a traced flag says that this is no training.
+                self._remember_outside(jax.tree.map(lambda part: jnp.where(train, part, 0), seen), x)
+        return y
+
+    def _state(self) -> BatchNormState:
+        count = jnp.zeros((), jnp.int32) if self.averaging == "ema" else self.count[...]
+        return BatchNormState(self.mean[...], self.var[...], count)
+
+    def _remember(self, state: BatchNormState) -> None:
+        self.mean[...], self.var[...] = state.mean, state.var
+        if self.averaging != "ema":
+            self.count[...] = state.count
+
+    def _remember_outside(self, moments: Moments, lanes: jax.Array) -> None:
+        """Remember moments where the layer is at home, if the transformations around this place have a way out."""
+        if not outside_of_vmap(self._learn, moments, lanes):
+            warnings.warn(_NOT_REMEMBERED, stacklevel=3)
+
+    def _learn(self, moments: Moments, lanes: jax.Array) -> None:
+        try:
+            old = self._state()
+            new = update_state(old, moments, momentum=self.momentum, averaging=self.averaging, ddof=self.ddof)
+            self._remember(new)
+        except TraceContextError:
+            self._remember_outside(moments, lanes)
+
+    # `nnx.view_info` reads this docstring, whose arguments it expects two spaces in.
+    def set_view(self, use_running_average: bool | None = None) -> None:
+        """Class method used by `nnx.view`.
+
+        Args:
+          use_running_average: whether to normalise with the running statistics, i.e. to evaluate.
+        """
+        if use_running_average is not None:
+            self.use_running_average = use_running_average
+
+
+_NO_FLAG = (
+    "`use_running_average` must be given, to the constructor of BatchNorm, in the call, or by "
+    "nnx.view(model, use_running_average=...), got None everywhere."
+)
+_NOT_REMEMBERED = (
+    "BatchNorm keeps its running statistics as they are, since the layer is no argument of the transformed function; "
+    "pass the model to it, e.g. nnx.jit(lambda model, x: model(x))(model, x)."
+)
+
+
+def _statistics_dtype(*dtypes: Dtype | None) -> Dtype:
+    return next((d for d in dtypes if d is not None and jnp.issubdtype(d, jnp.complexfloating)), jnp.float32)
