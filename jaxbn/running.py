@@ -145,21 +145,20 @@ def update_state(
     state, (count, mean, m2) = lax.stop_gradient((state, moments))
 
     # `1 - momentum` before it is rounded: 1 - 0.99 is 0.01, and in float32 0.00999999.
-    old_weight, new_weight = (jnp.asarray(weight, state.var.dtype) for weight in (momentum, 1 - momentum))
+    weight = jnp.asarray(1 - momentum, state.var.dtype)
     if averaging != "ema":
-        updates = state.count.astype(state.var.dtype) + 1
-        equal_old, equal_new = (updates - 1) / updates, 1 / updates
-        if averaging == "warmup":
-            old_weight, new_weight = jnp.minimum(old_weight, equal_old), jnp.maximum(new_weight, equal_new)
-        else:
-            old_weight, new_weight = equal_old, equal_new
+        equal = 1 / (state.count.astype(weight.dtype) + 1)
+        weight = jnp.maximum(weight, equal) if averaging == "warmup" else equal
     degrees = count - ddof
     var = m2 / jnp.where(degrees > 0, degrees, 1)
 
     def blend(old: jax.Array, new: jax.Array, known: jax.Array) -> jax.Array:
-        # Never a choice between the two, which explicit sharding refuses where only the data is sharded.
-        keep, take = jnp.where(known, old_weight, 1), jnp.where(known, new_weight, 0)
-        return keep.astype(old.dtype) * old + take.astype(old.dtype) * jnp.where(known, new, 0).astype(old.dtype)
+        new = jnp.where(known, new, 0).astype(old.dtype)
+        # Sharded like the batch, since a choice between arrays that are sharded differently is refused.
+        take, old = jnp.where(known, weight, 0).astype(old.dtype) + jnp.zeros_like(new), old + jnp.zeros_like(new)
+        # One rounding of a large number, not two of its products: an average of many batches adds up what each loses.
+        step = take * (new - old)
+        return jnp.where(take == 1, new, old + jnp.where(jnp.isfinite(old), step, 0))
 
     return BatchNormState(
         blend(state.mean, mean, count > 0),

@@ -1,7 +1,12 @@
 """The code in the README runs, in the order in which a reader would paste it."""
 
+import importlib.util
 import re
 from pathlib import Path
+
+import numpy as np
+
+from tests.tolerances import assert_close
 
 README = Path(__file__).parents[1] / "README.md"
 
@@ -11,9 +16,17 @@ def test_the_python_blocks_run():
     assert len(blocks) >= 3
     names = {}
     for block in blocks:
+        if "import torch" in block and not importlib.util.find_spec("torch"):
+            continue
         exec(compile(block, str(README), "exec"), names)
     assert names["logits"].shape == (64, 10)
+    assert names["hidden"].shape == (64, 100)
     assert names["y"].shape == (64, 100)
+    if "theirs" in names:
+        images = np.random.default_rng(0).normal(size=(2, 1, 9, 9)).astype("float32")
+        expected = names["theirs"](names["torch"].from_numpy(images)).detach().numpy()
+        found = names["ours"].apply(names["variables"], images.transpose(0, 2, 3, 1))
+        assert_close(found.transpose(0, 3, 1, 2), expected, 1e-6)
 
 
 def test_the_commands_name_files_that_exist():

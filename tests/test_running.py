@@ -210,3 +210,41 @@ def test_a_sound_state_passes(dtype):
     check_state(state)
     check_state(batch_norm(params, state, jnp.ones([4, 2, 3], dtype), True, axis=(1, 2))[1])
     check_state(jax.tree.map(np.asarray, state))
+
+
+@pytest.mark.parametrize("momentum", [0.9, 0.99, 0.999])
+@pytest.mark.parametrize("mean", [1.0, 1e4])
+def test_long_averages_lose_nothing_to_rounded_weights(mean, momentum):
+    """In float32, 0.999 and 0.001 do not add up to 1, and their products are rounded where the mean is large."""
+    steps = 20_000
+    means = (np.random.default_rng(0).normal(0, 0.1, steps) + mean).astype("float32")
+    count, m2 = jnp.full([steps, 1], 4.0), jnp.full([steps, 1], 12.0)
+
+    def step(state, batch):
+        state = update_state(state, batch, momentum=momentum)
+        return state, state
+
+    start = BatchNormState(jnp.full([1], mean), jnp.full([1], 3.0), jnp.int32(0))
+    _, found = jax.jit(lambda start, batches: jax.lax.scan(step, start, batches))(
+        start, Moments(count, jnp.asarray(means[:, None]), m2)
+    )
+    expected, value = [], mean
+    for batch in means.astype("float64"):
+        value = momentum * value + (1 - momentum) * batch
+        expected.append(value)
+    last_digit = np.spacing(np.float32(mean))
+    # Each of the last 1 / (1 - momentum) sums is rounded once, at random.
+    bound = 2 * last_digit * np.sqrt(1 / (1 - momentum))
+    assert np.max(np.abs(np.asarray(found.mean[:, 0], "float64") - expected)) <= bound
+    assert np.all(found.var == 3.0)
+
+
+def test_an_overflow_is_not_made_nan():
+    state = BatchNormState(jnp.array([jnp.inf]), jnp.array([jnp.inf]), jnp.int32(0))
+    assert_same(update(state, Moments(*jnp.array([[4.0], [2.0], [8.0]])))[:2], state[:2])
+
+
+def test_a_momentum_of_0_leaves_nothing_of_the_old_value():
+    state = BatchNormState(jnp.array([1e30]), jnp.array([1e30]), jnp.int32(0))
+    found = update(state, Moments(*jnp.array([[4.0], [2.0], [8.0]])), momentum=0.0)
+    assert_same(found[:2], (jnp.array([2.0]), jnp.array([2.0])))

@@ -1,0 +1,199 @@
+"""Every check of this package, and the wording of its errors; the others it shares with the core."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxbn import _checks
+from jaxbn.interop.conventions import Convention
+
+
+def mapping(argument: str, value: Any) -> Mapping[Any, Any]:
+    if not isinstance(value, Mapping):
+        raise TypeError(
+            f"`{argument}` must be a dict of arrays, got {type(value).__name__}; see the docstring's example."
+        )
+    return value
+
+
+def array(label: str, value: Any) -> np.ndarray:
+    known(label, value)
+    try:
+        return np.asarray(value)
+    except (TypeError, ValueError, RuntimeError):
+        dtype = f" of {value.dtype}" if hasattr(value, "dtype") else ""
+        grad = " that requires grad" if getattr(value, "requires_grad", False) else ""
+        raise TypeError(
+            f"`{label}` must be an array that NumPy can read, got {type(value).__name__}{dtype}{grad}; convert it, a "
+            "tensor of torch with .detach().cpu().float()."
+        ) from None
+
+
+def known(label: str, value: Any) -> None:
+    if isinstance(value, jax.core.Tracer):
+        raise TypeError(f"`{label}` must hold values, got a traced array; convert outside of jit, vmap and grad.")
+
+
+def inexact(label: str, value: np.ndarray) -> np.ndarray:
+    if not jnp.issubdtype(value.dtype, jnp.inexact):
+        raise TypeError(
+            f"`{label}` must be floating or complex, got {value.dtype}; convert it with .astype('float32')."
+        )
+    return value
+
+
+def count(label: str, value: np.ndarray) -> np.ndarray:
+    if not jnp.issubdtype(value.dtype, jnp.integer):
+        raise TypeError(f"`{label}` must be an integer, got {value.dtype}; convert it with .astype('int32').")
+    if value.shape != ():
+        raise ValueError(f"`{label}` must be a scalar, got the shape {value.shape}; convert layers one by one.")
+    if not 0 <= value <= np.iinfo(np.int32).max:
+        raise ValueError(f"`{label}` must be at least 0 and less than 2**31, got {value}; set it to 0.")
+    return value
+
+
+def boolean(label: str, value: np.ndarray) -> bool:
+    if value.dtype != np.bool_ or value.shape != ():
+        raise TypeError(f"`{label}` must be a bool scalar, got {value.dtype} of the shape {value.shape}.")
+    return bool(value)
+
+
+def mode_held(arrays: Any, modes: Mapping[Any, tuple[str, str]]) -> Any:
+    """The mode both of whose entries are there."""
+    mapping("arrays", arrays)
+    for mode, names in modes.items():
+        if all(arrays.get(name) is not None for name in names):
+            return mode
+    either = ", or ".join(" and ".join(map(repr, names)) for names in modes.values())
+    raise ValueError(f"`arrays` must hold {either}, got {list(arrays)}; see jaxbn/interop/equinox.py.")
+
+
+def pair(label: str, value: Any) -> tuple[Any, Any]:
+    if not isinstance(value, Sequence) or len(value) != 2 or any(part is None for part in value):
+        got = ", ".join(type(part).__name__ for part in (value if isinstance(value, Sequence) else [value]))
+        raise TypeError(f"`{label}` must be the pair (mean, variance), got {got}; pass what state.get returns.")
+    return value[0], value[1]
+
+
+def has_statistics(
+    argument: str,
+    keyword: str,
+    wanted: object,
+    arrays: Collection[str],
+    needed: Sequence[str],
+    layers: Callable[[], list[str]],
+) -> None:
+    missing = [repr(name) for name in needed if name not in arrays]
+    if missing:
+        there = [repr(name) for name in layers()]
+        shown = ", ".join(there if len(there) <= 5 else [*there[:5], "..."])
+        raise ValueError(
+            f"`{argument}` must hold {' and '.join(missing)} for the {keyword} {wanted!r}, got them for "
+            + (
+                f"{shown}; pass one of these as `{keyword}`."
+                if there
+                else "no layer; one that keeps no running statistics begins with init_batch_norm."
+            )
+        )
+
+
+def one_layer(names: Convention, arrays: Mapping[str, np.ndarray]) -> None:
+    """What was read is floating and of one shape, with a real variance and a scalar count."""
+    shape = arrays[names.mean].shape
+    for name in (names.scale, names.bias, names.mean, names.var):
+        if name in arrays and inexact(name, arrays[name]).shape != shape:
+            raise ValueError(
+                f"`{name}` must have the shape {shape} of `{names.mean}`, got {arrays[name].shape}; all must be of one "
+                "layer."
+            )
+    if np.iscomplexobj(arrays[names.var]):
+        raise TypeError(f"`{names.var}` must be real, got {arrays[names.var].dtype}; take its real part.")
+    if names.count is not None and names.count in arrays:
+        count(names.count, arrays[names.count])
+
+
+def name(keyword: str, value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"`{keyword}` must be a string, got {value!r}; it is what the layer's entries begin with.")
+    return value
+
+
+def path(value: Any) -> Any:
+    if not isinstance(value, Sequence) or not all(isinstance(step, str | int) for step in value):
+        raise TypeError(f"`path` must be a string or a sequence of names, got {value!r}; '' is for a layer by itself.")
+    return value
+
+
+def decay(name: str, value: Any) -> None:
+    _checks.scalar(name, value)
+    if _checks.is_known(value) and not 0 <= value < 1:
+        raise ValueError(
+            f"`{name}` must be at least 0 and less than 1, got {value}; it is the weight of the old average."
+        )
+
+
+def whole(name: str, value: Any) -> None:
+    if not jnp.issubdtype(getattr(value, "dtype", type(value)), jnp.integer):
+        raise TypeError(f"`{name}` must be an integer, got {value!r}; pass state.count.")
+
+
+def singletons(name: str, shape: Sequence[int], axes: Collection[int]) -> None:
+    if any(n != 1 for d, n in enumerate(shape) if d not in axes):
+        raise ValueError(
+            f"`{name}` must have size 1 along all axes but the feature axes {tuple(axes)}, got the shape {shape}; "
+            "check `axis`."
+        )
+
+
+def dimensions(value: Any, features: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < features:
+        raise ValueError(f"`ndim` must be an int of at least {features}, the dimensions of the data, got {value!r}.")
+
+
+def feature_axes(axes: Collection[int], features: int) -> None:
+    if len(axes) != features:
+        raise ValueError(f"`axis` must name {features} feature axes, as the statistics have, got {tuple(axes)}.")
+
+
+def ours(params: Any, state: Any) -> None:
+    """What is to be converted are known values of one layer."""
+    if not (hasattr(params, "scale") and hasattr(params, "bias")):
+        raise TypeError(f"`params` must be BatchNormParams, got {type(params).__name__}; see init_batch_norm.")
+    if not (hasattr(state, "mean") and hasattr(state, "var") and hasattr(state, "count")):
+        raise TypeError(f"`state` must be BatchNormState, got {type(state).__name__}; see init_batch_norm.")
+    parts = {
+        "params.scale": params.scale,
+        "params.bias": params.bias,
+        "state.mean": state.mean,
+        "state.var": state.var,
+    }
+    for name, part in (parts | {"state.count": state.count}).items():
+        known(name, part)
+    count("state.count", np.asarray(state.count))
+    for name, part in parts.items():
+        if part is not None:
+            inexact(name, np.asarray(part))
+            if np.shape(part) != np.shape(state.mean):
+                raise ValueError(
+                    f"`{name}` must have the shape {np.shape(state.mean)} of `state.mean`, got {np.shape(part)}; all "
+                    "must be of one layer."
+                )
+
+
+def one_axis(framework: str, state: Any) -> None:
+    if np.ndim(state.mean) != 1:
+        raise ValueError(
+            f"`state.mean` must have one feature axis for {framework}, got the shape {np.shape(state.mean)}; make one "
+            "axis of them."
+        )
+
+
+def real(framework: str, params: Any, state: Any) -> None:
+    for name, part in {"params.scale": params.scale, "params.bias": params.bias, "state.mean": state.mean}.items():
+        if np.iscomplexobj(part):
+            raise TypeError(f"`{name}` must be real for {framework}, got {part.dtype}; only linen and Equinox hold it.")
