@@ -25,13 +25,13 @@ class BatchNorm(nn.Module):
 
     Differences from Flax, all on purpose:
 
-    - The variance is exact at any mean; Flax's default loses all digits from a mean of 1e4 standard deviations on, and its
-      gradient with it.
-    - Masked batches are averaged over devices by their counts, weights are weights, `y` is 0 where the mask is, and what
-      lies there is never read; a batch without data changes no statistics. In Flax it makes NaN of them, for ever.
+    - The variance is exact at any mean; Flax's default loses all digits from a mean of 1e4 standard deviations on, and
+      its gradient with it.
+    - Masked batches are averaged over devices by their counts, weights are weights, `y` is 0 where the mask is, and
+      what lies there is never read; a batch without data changes no statistics. In Flax it makes NaN of them for ever.
     - For `dtype=None` the output has the dtype of `x`; for half precision Flax's has that of the parameters.
-    - Statistics are at least float32, and never change their dtype; in Flax they become complex, or float64, in the first
-      step, or stick if they are in half precision. No gradient flows through them.
+    - Statistics are at least float32, and never change their dtype; in Flax they become complex, or float64, in the
+      first step, or stick if they are in half precision. No gradient flows through them.
     - An axis out of range, or named twice, is refused with a sentence, as is a flag that is no bool.
     - `use_running_average` may be traced.
 
