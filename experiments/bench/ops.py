@@ -1,0 +1,173 @@
+"""How fast every framework's batch norm is: `python -m experiments.bench.ops`.
+
+Training forward, the same with the backward pass, and evaluation; ours beside Flax, Haiku, Equinox, Keras and PyTorch,
+beside the floor: the time to move the bytes that must be moved (forward 3 times the data, with the backward pass 8,
+evaluation 2) at the rate of a plain copy in the same run. All take turns, medians over rounds, compilation apart. "One
+by one" every call returns fresh arrays, whose pages the system has to clear; "in a loop" the results of one call are
+the input of the next inside one compiled program (PyTorch: inside one Python loop). Peers that are not installed are
+left out (`pip install -e '.[peers]'`). Writes `summary.json`, `summary.md` and `ops.png`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import tyro
+
+from experiments.bench.peers import norms, with_gradient
+from experiments.bench.peers_torch import torch_calls
+from experiments.harness import results
+
+SHAPES = (
+    (64, 100),
+    (64, 28, 28, 6),
+    (64, 14, 14, 16),
+    (32, 14, 14, 256),
+    (64, 32, 32, 32),
+    (32, 56, 56, 64),
+    (128, 64, 112, 112),
+    (8, 512, 512, 3),
+)
+CHANNEL_FIRST = {(128, 64, 112, 112)}
+# How often the data is moved, at the least.
+PASSES = {"forward": 3, "forward+backward": 8, "evaluation": 2}
+Call = Callable[[], Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What to measure."""
+
+    shapes: tuple[int, ...] = tuple(range(len(SHAPES)))
+    """Which of the eight shapes, counted from 0."""
+    dtypes: tuple[str, ...] = ("float32", "bfloat16")
+    """Of the data."""
+    rounds: int = 9
+    """How often everyone has a turn; the median counts."""
+    least: float = 0.02
+    """Seconds that a turn takes at least."""
+    out: Path = Path("results/ops")
+    """The folder for the results."""
+
+
+def jax_calls(norm: Any, mode: str, x: jax.Array, dy: jax.Array, repeats: int) -> tuple[Call, Call, int]:
+    """One call, a compiled loop of `repeats`, and the bytes of temporary memory that the one call needs."""
+    if mode == "forward+backward":
+        once = jax.jit(with_gradient(norm)).lower(x, dy).compile()
+
+        def step(_: int, carry: Any) -> Any:
+            y, dx, _ = with_gradient(norm)(*carry)
+            return y.astype(x.dtype), dx.astype(x.dtype)
+
+        arguments: tuple[Any, ...] = (x, dy)
+    else:
+        once = jax.jit(lambda x: norm(x, train=mode == "forward")).lower(x).compile()
+
+        def step(_: int, carry: Any) -> Any:
+            return (norm(*carry, train=mode == "forward")[0].astype(x.dtype),)
+
+        arguments = (x,)
+    loop = jax.jit(lambda *carry: jax.lax.fori_loop(0, repeats, step, carry)).lower(*arguments).compile()
+    memory: Any = once.memory_analysis()
+    return functools.partial(once, *arguments), functools.partial(loop, *arguments), memory.temp_size_in_bytes
+
+
+def copy_calls(x: jax.Array, repeats: int) -> tuple[Call, Call]:
+    """A copy, one by one and in a loop; the number that is added keeps the compiler from leaving it out."""
+    one = jnp.ones((), x.dtype)
+    once = jax.jit(lambda x, one: x + one).lower(x, one).compile()
+    loop = jax.jit(lambda x, one: jax.lax.fori_loop(0, repeats, lambda _, x: x + one, x)).lower(x, one).compile()
+    return functools.partial(once, x, one), functools.partial(loop, x, one)
+
+
+def seconds(call: Call) -> float:
+    start = time.perf_counter()
+    jax.block_until_ready(call())
+    return time.perf_counter() - start
+
+
+def medians(calls: dict[str, tuple[Call, int]], options: Options) -> dict[str, float]:
+    """Seconds per call of everyone, in turns; each is repeated until the turn is long enough."""
+    turns = {}
+    for name, (call, inner) in calls.items():
+        seconds(call)
+        turns[name] = (call, max(1, math.ceil(options.least / max(seconds(call), 1e-7))), inner)
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    for _ in range(options.rounds):
+        for name, (call, number, inner) in turns.items():
+            start = time.perf_counter()
+            for _ in range(number):
+                last = call()
+            jax.block_until_ready(last)
+            times[name].append((time.perf_counter() - start) / number / inner)
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+def measure(shape: tuple[int, ...], dtype: str, mode: str, options: Options) -> dict[str, Any]:
+    """Microseconds of everyone, and temporary memory as a multiple of the data."""
+    axis = 1 if shape in CHANNEL_FIRST else -1
+    rng = np.random.default_rng(0)
+    x, dy = (jnp.asarray(rng.standard_normal(shape, np.float32) + mean, dtype) for mean in (1, 0))
+    repeats = max(2, min(200, int(2e7 / x.size)))
+    once: dict[str, tuple[Call, int]] = {}
+    loop: dict[str, tuple[Call, int]] = {}
+    memory = {}
+    for name, norm in norms(shape, axis=axis).items():
+        one, many, temporary = jax_calls(norm, mode, x, dy, repeats)
+        once[name], loop[name], memory[name] = (one, 1), (many, repeats), temporary / x.nbytes
+    for name, one in torch_calls(shape, dtype, axis, mode).items():
+        once[name], loop[name] = (one, 1), (one, 1)
+    once["copy"], loop["copy"] = ((call, n) for call, n in zip(copy_calls(x, repeats), (1, repeats), strict=True))
+    found = {"one by one": medians(once, options), "in a loop": medians(loop, options)}
+    for times in found.values():
+        times["floor"] = times.pop("copy") * PASSES[mode] / 2
+    micro = {way: {name: t * 1e6 for name, t in times.items()} for way, times in found.items()}
+    return {"shape": list(shape), "dtype": dtype, "mode": mode, "microseconds": micro, "memory": memory}
+
+
+def tables(measured: list[dict[str, Any]]) -> str:
+    """Markdown: microseconds of ours, and everyone's time as a multiple of it."""
+    text = []
+    for mode in PASSES:
+        for way in ("in a loop", "one by one"):
+            rows = [m for m in measured if m["mode"] == mode]
+            names = [name for name in rows[0]["microseconds"][way] if name != "jaxbn"]
+            body, ratios = [], []
+            for m in rows:
+                times = m["microseconds"][way]
+                ratios.append([times[name] / times["jaxbn"] for name in names])
+                label = f"{'x'.join(map(str, m['shape']))} {m['dtype']}"
+                body.append([label, f"{times['jaxbn']:.0f}", *(f"{r:.2f}" for r in ratios[-1])])
+            means = np.exp(np.mean(np.log(ratios), 0))
+            body.append(["geometric mean", "", *(f"{r:.2f}" for r in means)])
+            head = ["data", "jaxbn, µs", *names]
+            text.append(f"{mode}, {way}: times of others / ours\n\n" + results.markdown_table(head, body))
+    return "\n\n".join(text) + "\n"
+
+
+def main(options: Options) -> int:
+    """Measure, and write the tables."""
+    measured = []
+    for number in options.shapes:
+        for dtype in options.dtypes:
+            for mode in PASSES:
+                measured.append(measure(SHAPES[number], dtype, mode, options))
+                way = measured[-1]["microseconds"]["in a loop"]
+                print(SHAPES[number], dtype, mode, {name: round(t, 1) for name, t in way.items()}, flush=True)
+    print("\n" + tables(measured))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(tyro.cli(Options, description=__doc__)))
