@@ -7,30 +7,35 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jax.typing import ArrayLike, DTypeLike
 
 from jaxbn import _checks
+from jaxbn._layout import statistics_dtype
 from jaxbn.normalization import BatchNormParams, batch_norm
 from jaxbn.running import BatchNormState
 
 
-def data(x: ArrayLike, dtype: DTypeLike | None) -> jax.Array:
-    """The input, floating or complex, in the wider of its own dtype and of that of the output.
+def data(x: ArrayLike, *dtypes: DTypeLike | None) -> jax.Array:
+    """The input, floating or complex, in the widest of its own dtype and these.
 
     Wider at once, narrower only at the end: statistics see all the digits there are.
     """
     if hasattr(x, "dtype") and not jnp.issubdtype(x.dtype, jnp.inexact):
         x = jnp.asarray(x, jnp.float32)
     x = _checks.data(x)
+    given = [_checks.float_dtype("dtype", dtype) for dtype in dtypes if dtype is not None]
     with jax.numpy_dtype_promotion("standard"):
-        return x if dtype is None else x.astype(jnp.promote_types(x.dtype, dtype))
+        return x.astype(jnp.result_type(x.dtype, *given))
 
 
 def mask(mask: ArrayLike | None, x: jax.Array) -> ArrayLike | None:
-    """A mask of fewer dimensions than the data broadcasts from the left, as in NumPy and in Flax."""
-    if isinstance(mask, jax.Array | np.ndarray) and mask.ndim < x.ndim:
-        return jnp.expand_dims(mask, range(x.ndim - mask.ndim))
-    return mask
+    """A mask of fewer dimensions than the data gets leading axes of size 1, as in Flax, if it then fits."""
+    shape = () if mask is None or isinstance(mask, str) else np.shape(mask)
+    missing = x.ndim - len(shape)
+    if mask is None or missing <= 0 or any(m not in (1, n) for m, n in zip(shape, x.shape[missing:], strict=True)):
+        return mask
+    return jnp.expand_dims(jnp.asarray(mask), range(missing))
 
 
 def training(use_running_average: Any) -> bool | jax.Array:
@@ -47,6 +52,13 @@ def normalise(
     dtype: DTypeLike | None,
     **options: Any,
 ) -> tuple[jax.Array, BatchNormState]:
-    """`batch_norm`, with the output in the dtype of the layer."""
+    """`batch_norm`, with the output in the dtype of the layer, on variables as they may come from Flax."""
+    if any(jnp.iscomplexobj(part) for part in params if part is not None):
+        x = data(x, jnp.complex64)
+    # Flax's own may be in half precision, or be real until the first complex batch.
+    mean, var = (part.astype(statistics_dtype(part.dtype)) for part in (state.mean, state.var))
+    if jnp.iscomplexobj(x) and not jnp.iscomplexobj(mean):
+        mean = lax.complex(mean, jnp.zeros_like(mean))
+    state = state._replace(mean=mean, var=var)
     y, state = batch_norm(params, state, x, train, **options)
     return (y if dtype is None else y.astype(dtype)), state

@@ -27,12 +27,14 @@ class BatchNorm(nn.Module):
 
     - The variance is exact at any mean; Flax's default loses all digits from a mean of 1e4 standard deviations on, and
       its gradient with it.
-    - Masked batches are averaged over devices by their counts, weights are weights, `y` is 0 where the mask is, and
-      what lies there is never read; a batch without data changes no statistics. In Flax it makes NaN of them for ever.
-    - For `dtype=None` the output has the dtype of `x`; for half precision Flax's has that of the parameters.
+    - Masked batches are averaged over devices by their counts, weights are weights, and what lies where the mask is 0
+      is never read; `y` is 0 there, in evaluation too, where Flax ignores the mask.
+    - A batch without data changes no statistics; in Flax it makes NaN of them for ever.
+    - For `dtype=None` the output has the dtype of `x`; Flax's has that of the parameters where it is wider.
     - Statistics are at least float32, and never change their dtype; in Flax they become complex, or float64, in the
       first step, or stick if they are in half precision. No gradient flows through them.
-    - An axis out of range, or named twice, is refused with a sentence, as is a flag that is no bool.
+    - Arguments out of their range are refused with a sentence: an axis that is not there, or named twice, a flag that
+      is no bool, a momentum outside of 0 to 1, a negative epsilon, groups without an `axis_name`.
     - `use_running_average` may be traced.
 
     Attributes:
@@ -52,7 +54,8 @@ class BatchNorm(nn.Module):
         force_float32_reductions: without effect, statistics are always kept in at least float32.
         mean_init: the initialiser of the running mean.
         var_init: the initialiser of the running variance.
-        averaging: `"ema"`, `"warmup"` or `"cumulative"`; the last two keep a `count` in `batch_stats`.
+        averaging: `"ema"`, `"warmup"` or `"cumulative"`; the last two keep a `count` in `batch_stats`, which has to be
+            set beside statistics that come from elsewhere, or the first batch replaces them.
         ddof: 1 for an unbiased running variance, as in PyTorch.
 
     Example:
@@ -98,7 +101,7 @@ class BatchNorm(nn.Module):
             x: `[..., features, ...]`.
             use_running_average: a bool, given here or in the constructor, not in both. It may be traced if
                 `batch_stats` is mutable, since it is then not known whether they change.
-            mask: `None`, or booleans or weights that broadcast to `x`.
+            mask: `None`, or booleans or weights that broadcast to `x`; of one axis, it is that of the last axis.
 
         Returns:
             `y` of the shape of `x`.

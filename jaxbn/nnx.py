@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import warnings
+import inspect
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Literal
@@ -18,7 +19,7 @@ from jax.typing import ArrayLike
 
 from jaxbn import _checks, _flax
 from jaxbn._outside import outside_of_vmap
-from jaxbn.moments import Moments, batch_moments
+from jaxbn.moments import Moments, batch_moments, sync_moments
 from jaxbn.normalization import BatchNormParams
 from jaxbn.running import Averaging, BatchNormState, Initializer, init_state, update_state
 
@@ -39,12 +40,12 @@ class BatchNorm(nnx.Module):
 
     - A half precision `dtype` is that of the output alone; Flax rounds the input and the running statistics to it.
     - Masks may hold ints or weights; Flax refuses them.
-    - Complex data, with complex `dtype` or `param_dtype`, has a complex running mean; Flax drops the imaginary part.
+    - Complex data has a complex running mean; Flax drops the imaginary part.
     - Several feature axes, with as many `num_features`; a wrong number of features is always refused.
-    - Under `nnx.vmap(model)`, where the layer is no argument of what is mapped, every member is normalised with its own
-      statistics, and those of all together, merged, are remembered; Flax raises `TraceContextError`.
-    - Under `nnx.eval_shape(model, x)`, and wherever else they can't be updated, because the layer is no argument of the
-      transformed function, they stay, with a warning; Flax raises `TraceContextError`.
+    - In `nnx.vmap(model)` of a model that holds the layer and is no argument of what is mapped, every member of the
+      batch is normalised with its own statistics, and those of all together, merged, are remembered; and
+      `nnx.eval_shape(model, x)` works, and remembers nothing. Flax raises `TraceContextError`, and so does ours where
+      else the statistics can't be updated, as in `nnx.jit(model)`.
 
     Args:
         num_features: the number of features, or one for each of several feature axes, in the order of the axes in `x`.
@@ -62,13 +63,14 @@ class BatchNorm(nnx.Module):
         axis_index_groups: the members of that axis that share a batch, if not all of them do.
         use_fast_variance: without effect, the variance is always exact (Flax's default is not).
         promote_dtype: `((x, mean, var, scale, bias), dtype=dtype) -> (x, mean, var, scale, bias)`, applied before
-            anything else; the statistics that it returns are used in evaluation only.
+            anything else; the statistics that it returns are used where `use_running_average` is known to be true.
         rngs: gives the keys of the initialisers.
         bias_metadata: of the variable `bias`.
         scale_metadata: of the variable `scale`.
         mean_init: the initialiser of the running mean.
         var_init: the initialiser of the running variance.
-        averaging: `"ema"`, `"warmup"` or `"cumulative"`; the last two keep a `BatchStat` named `count`.
+        averaging: `"ema"`, `"warmup"` or `"cumulative"`; the last two keep a `BatchStat` named `count`, which has to be
+            set beside statistics that come from elsewhere, or the first batch replaces them.
         ddof: 1 for an unbiased running variance, as in PyTorch.
 
     Example:
@@ -157,7 +159,7 @@ class BatchNorm(nnx.Module):
         Args:
             x: `[..., features, ...]`.
             use_running_average: a bool, which may be traced; it takes precedence over that of the constructor.
-            mask: `None`, or booleans or weights that broadcast to `x`.
+            mask: `None`, or booleans or weights that broadcast to `x`; of one axis, it is that of the last axis.
 
         Returns:
             `y` of the shape of `x`.
@@ -193,8 +195,12 @@ class BatchNorm(nnx.Module):
                 self._remember(new)
             except TraceContextError:
                 seen = batch_moments(x, axis=axes, mask=mask)
-                # No data, where a traced flag says that this is no training.
-                self._remember_outside(jax.tree.map(lambda part: jnp.where(train, part, 0), seen), x)
+                if self.axis_name is not None:
+                    seen = sync_moments(seen, self.axis_name)
+                if train is not True:
+                    # No data, where a traced flag says that this is no training.
+                    seen = jax.tree.map(lambda part: jnp.where(train, part, 0), seen)
+                self._remember_outside(seen, x)
         return y
 
     def _state(self) -> BatchNormState:
@@ -202,22 +208,25 @@ class BatchNorm(nnx.Module):
         return BatchNormState(self.mean[...], self.var[...], count)
 
     def _remember(self, state: BatchNormState) -> None:
-        self.mean[...], self.var[...] = state.mean, state.var
+        # Not `[...] = `, which keeps the dtype: that of Flax's own variables may be too narrow.
+        self.mean.set_value(state.mean)
+        self.var.set_value(state.var)
         if self.averaging != "ema":
-            self.count[...] = state.count
+            self.count.set_value(state.count)
 
-    def _remember_outside(self, moments: Moments, lanes: jax.Array) -> None:
+    def _remember_outside(self, moments: Moments, members: jax.Array) -> None:
         """Remember moments where the layer is at home, if the transformations around this place have a way out."""
-        if not outside_of_vmap(self._learn, moments, lanes):
-            warnings.warn(_NOT_REMEMBERED, stacklevel=3)
 
-    def _learn(self, moments: Moments, lanes: jax.Array) -> None:
-        try:
+        def learn(moments: Moments, members: jax.Array) -> None:
             old = self._state()
             new = update_state(old, moments, momentum=self.momentum, averaging=self.averaging, ddof=self.ddof)
-            self._remember(new)
-        except TraceContextError:
-            self._remember_outside(moments, lanes)
+            try:
+                self._remember(new)
+            except TraceContextError:
+                self._remember_outside(moments, members)
+
+        if not outside_of_vmap(learn, moments, members) and not _only_shapes():
+            raise TraceContextError(_NOT_REMEMBERED)
 
     # `nnx.view_info` reads this docstring, whose arguments it expects two spaces in.
     def set_view(self, use_running_average: bool | None = None) -> None:
@@ -235,9 +244,15 @@ _NO_FLAG = (
     "nnx.view(model, use_running_average=...), got None everywhere."
 )
 _NOT_REMEMBERED = (
-    "BatchNorm keeps its running statistics as they are, since the layer is no argument of the transformed function; "
-    "pass the model to it, e.g. nnx.jit(lambda model, x: model(x))(model, x)."
+    "BatchNorm can't update its running statistics, since the layer is no argument of the transformed function; pass "
+    "the model to it, e.g. nnx.jit(lambda model, x: model(x))(model, x)."
 )
+
+
+def _only_shapes() -> bool:
+    """Whether this is inside of `jax.eval_shape`, which computes nothing that could be lost."""
+    code = inspect.unwrap(jax.eval_shape).__code__
+    return any(frame.f_code is code for frame, _ in traceback.walk_stack(None))
 
 
 def _statistics_dtype(*dtypes: Dtype | None) -> Dtype:

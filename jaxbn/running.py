@@ -154,11 +154,14 @@ def update_state(
 
     def blend(old: jax.Array, new: jax.Array, known: jax.Array) -> jax.Array:
         new = jnp.where(known, new, 0).astype(old.dtype)
-        # Sharded like the batch, since a choice between arrays that are sharded differently is refused.
-        take, old = jnp.where(known, weight, 0).astype(old.dtype) + jnp.zeros_like(new), old + jnp.zeros_like(new)
-        # One rounding of a large number, not two of its products: an average of many batches adds up what each loses.
-        step = take * (new - old)
-        return jnp.where(take == 1, new, old + jnp.where(jnp.isfinite(old), step, 0))
+        take = jnp.where(known, weight, 0).astype(old.dtype)
+        # All sharded alike, since a choice between arrays that are not is refused.
+        new, old = new + jnp.zeros_like(old), old + jnp.zeros_like(new)
+        take = take + jnp.zeros_like(new)
+        # The average moves by a small step. Weighing both would round two numbers of its own size in every update, and
+        # rounded weights do not add up to 1, which pulls it elsewhere.
+        step = jnp.where((take == 0) | ~jnp.isfinite(old), 0, take * (new - old))
+        return jnp.where(take == 1, new, old + step)
 
     return BatchNormState(
         blend(state.mean, mean, count > 0),

@@ -32,10 +32,12 @@ def _counting(kind, method):
     return counted
 
 
-jaxbn.linen.BatchNorm.__post_init__ = _counting("linen", jaxbn.linen.BatchNorm.__post_init__)
-jaxbn.nnx.BatchNorm.__init__ = _counting("nnx", jaxbn.nnx.BatchNorm.__init__)
-flax.linen.BatchNorm = flax.linen.normalization.BatchNorm = jaxbn.linen.BatchNorm
-flax.nnx.BatchNorm = flax.nnx.nn.normalization.BatchNorm = jaxbn.nnx.BatchNorm
+def pytest_configure():
+    # Here and not on import, since the collection of doctests imports every file.
+    jaxbn.linen.BatchNorm.__post_init__ = _counting("linen", jaxbn.linen.BatchNorm.__post_init__)
+    jaxbn.nnx.BatchNorm.__init__ = _counting("nnx", jaxbn.nnx.BatchNorm.__init__)
+    flax.linen.BatchNorm = flax.linen.normalization.BatchNorm = jaxbn.linen.BatchNorm
+    flax.nnx.BatchNorm = flax.nnx.nn.normalization.BatchNorm = jaxbn.nnx.BatchNorm
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -10,6 +10,7 @@ import optax
 import orbax.checkpoint as ocp
 import pytest
 from flax import nnx
+from flax.errors import TraceContextError
 from flax.training.train_state import TrainState
 
 import jaxbn.linen
@@ -312,20 +313,47 @@ def test_nnx_vmap_of_a_model_with_a_traced_flag(train):
 def test_nnx_eval_shape():
     model = Model()
     assert nnx.eval_shape(call, model, X).shape == X.shape
-    with pytest.warns(
-        UserWarning, match="BatchNorm keeps its running statistics as they are, since the layer is no arg"
-    ):
-        assert nnx.eval_shape(model, X).shape == X.shape
-    assert_same(model.statistics, (jnp.zeros(3), jnp.ones(3)))
-    model.eval()
     assert nnx.eval_shape(model, X).shape == X.shape
+    assert jax.eval_shape(jax.vmap(model), X).shape == X.shape
+    assert_same(model.statistics, (jnp.zeros(3), jnp.ones(3)))
 
 
-@pytest.mark.parametrize("transform", [nnx.jit, jax.jit, lambda model: jax.grad(lambda x: jnp.sum(model(x)))])
+@pytest.mark.parametrize(
+    "transform",
+    [
+        nnx.jit,
+        jax.jit,
+        lambda model: jax.vmap(jax.jit(model)),
+        lambda model: jax.grad(lambda x: jnp.sum(model(x))),
+        lambda model: lambda x: jax.vmap(lambda _: model(x))(jnp.arange(2)),
+    ],
+)
 def test_nnx_statistics_that_cannot_be_kept_are_not_lost_in_silence(transform):
+    """A model in a closure: its statistics would be those of before training for ever."""
     model = Model()
-    with pytest.warns(UserWarning, match=r"pass the model to it, e\.g\. nnx\.jit\(lambda model, x: model\(x\)\)"):
-        transform(model)(X)
+    with pytest.raises(
+        TraceContextError, match=r"pass the model to it, e\.g\. nnx\.jit\(lambda model, x: model\(x\)\)"
+    ):
+        transform(model)(jnp.asarray(X))
+    assert_same(model.statistics, (jnp.zeros(3), jnp.ones(3)))
+
+
+def test_nnx_vmap_of_a_model_inside_of_a_named_axis():
+    """Members of the named axis share what they remember, and the batch of each is one of its own members."""
+    model = Model(axis_name="outer")
+
+    def inner(model, x):
+        return nnx.vmap(model)(x)
+
+    y = nnx.vmap(inner, in_axes=(None, 0), axis_name="outer")(model, X.reshape(2, 2, 5, 3))
+    together = np.stack([reference.batch_norm(X[[i, i + 2]]) for i in range(2)], 1)
+    assert_close(y, together, EXACT)
+    assert_close(model.statistics, remembered(X), EXACT)
+
+
+def test_nnx_vmap_of_a_model_without_members():
+    model = Model()
+    assert nnx.vmap(model)(jnp.zeros((0, 5, 3))).shape == (0, 5, 3)
     assert_same(model.statistics, (jnp.zeros(3), jnp.ones(3)))
 
 

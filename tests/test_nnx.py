@@ -156,8 +156,10 @@ def test_complex_statistics_keep_their_imaginary_part():
     assert_close(layer(x), reference.batch_norm(x), TOLERANCE["complex64"])
     assert (layer.mean.dtype, layer.var.dtype) == ("complex64", "float32")
     assert_close(layer.mean[...], 0.01 * reference.moments(x).mean, TOLERANCE["complex64"])
-    with pytest.raises(TypeError, match=r"`state.mean` must be complex"):
-        make()(x)
+    real = make()
+    assert_close(real(x), reference.batch_norm(x), TOLERANCE["complex64"])
+    assert_close(real.mean[...], 0.01 * reference.moments(x).mean, TOLERANCE["complex64"])
+    assert make(param_dtype=jnp.complex64)(X).dtype == "complex64"
 
 
 def test_several_feature_axes():
@@ -249,3 +251,29 @@ def test_linen_in_nnx_and_nnx_in_linen():
     assert_same(y, make()(X))
     assert isinstance(linen, nn.Module)
     assert jax.tree.leaves(updates["batch_stats"])
+
+
+def test_statistics_in_half_precision_from_flax_are_widened():
+    layer = make()
+    for statistic in (layer.mean, layer.var):
+        statistic.set_value(statistic[...].astype("bfloat16"))
+    assert_close(layer(X), reference.batch_norm(X), TOLERANCE["float32"])
+    assert (layer.mean.dtype, layer.var.dtype) == ("float32", "float32")
+
+
+def test_a_dtype_that_would_cut_off_digits_is_refused():
+    with pytest.raises(TypeError, match="`dtype` must be a floating or complex dtype, got int32"):
+        make(dtype=jnp.int32)(X)
+
+
+@pytest.mark.parametrize("mask", [True, [True, False, True], np.array([1, 0, 1]), [[True]]])
+def test_masks_of_fewer_dimensions(mask):
+    expected = np.broadcast_to(np.asarray(mask, bool), X.shape)
+    assert_same(make()(X, mask=mask), make()(X, mask=expected))
+
+
+@pytest.mark.parametrize("length", [4, 6])
+def test_a_mask_of_examples_without_their_other_axes_is_explained(length):
+    words = rf"must have as many dimensions as `x` \(6, 4, 3\), got the shape \({length},\); .* \(6, 1, 1\)"
+    with pytest.raises(ValueError, match=words):
+        make()(X, mask=np.ones(length, bool))

@@ -248,3 +248,19 @@ def test_a_momentum_of_0_leaves_nothing_of_the_old_value():
     state = BatchNormState(jnp.array([1e30]), jnp.array([1e30]), jnp.int32(0))
     found = update(state, Moments(*jnp.array([[4.0], [2.0], [8.0]])), momentum=0.0)
     assert_same(found[:2], (jnp.array([2.0]), jnp.array([2.0])))
+
+
+def test_frozen_statistics_survive_a_bad_batch():
+    bad = Moments(*jnp.array([[4.0], [jnp.nan], [jnp.inf]]))
+    state = init_state(1)
+    assert_same(update(state, bad, momentum=1.0)[:2], state[:2])
+
+
+def test_an_explicitly_sharded_state_takes_moments_that_are_not():
+    mesh = jax.make_mesh((2,), ("d",), axis_types=(jax.sharding.AxisType.Explicit,))
+    with jax.set_mesh(mesh):
+        split = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("d"))
+        state = init_state(4)
+        sharded = state._replace(mean=jax.device_put(state.mean, split), var=jax.device_put(state.var, split))
+        moments = Moments(*jnp.ones((3, 4)))
+        assert_same(update_state(sharded, moments), update_state(state, moments))

@@ -131,9 +131,10 @@ def path(value: Any) -> Any:
 
 def decay(name: str, value: Any) -> None:
     _checks.scalar(name, value)
-    if _checks.is_known(value) and not 0 <= value < 1:
+    if _checks.is_known(value) and not 0 <= np.float32(value) < 1:
         raise ValueError(
-            f"`{name}` must be at least 0 and less than 1, got {value}; it is the weight of the old average."
+            f"`{name}` must be at least 0 and, in single precision, less than 1, got {value}; it is the weight of the "
+            "old average."
         )
 
 
@@ -196,4 +197,4 @@ def one_axis(framework: str, state: Any) -> None:
 def real(framework: str, params: Any, state: Any) -> None:
     for name, part in {"params.scale": params.scale, "params.bias": params.bias, "state.mean": state.mean}.items():
         if np.iscomplexobj(part):
-            raise TypeError(f"`{name}` must be real for {framework}, got {part.dtype}; only linen and Equinox hold it.")
+            raise TypeError(f"`{name}` must be real for {framework}, got {part.dtype}; only Flax and Equinox hold it.")

@@ -62,7 +62,7 @@ def from_haiku(
         arrays |= {f"{name.removeprefix('/~/')}/{key}": array for key, array in found.items()}
 
     def modules() -> list[str]:
-        found = [name.removesuffix(MEAN) for name in state if name.endswith(MEAN) and "counter" in state[name]]
+        found = [name.removesuffix(MEAN) for name in state if name.endswith(MEAN) and "counter" in (state[name] or {})]
         return [name for name in found if name + VAR in state]
 
     needed = (HAIKU.mean, HAIKU.var, "mean_ema/counter")

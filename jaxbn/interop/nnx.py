@@ -56,8 +56,8 @@ def to_nnx(
     `s = nnx.state(model); nnx.replace_by_pure_dict(s, to_nnx(params, state, path)); nnx.update(model, s)`.
 
     Args:
-        params: `BatchNormParams` of real `[features]` arrays, or `None` in them.
-        state: `BatchNormState` of real `[features]` arrays.
+        params: `BatchNormParams` of `[features]` arrays, or `None` in them; Flax's own layer has one real feature axis.
+        state: `BatchNormState` of `[features]` arrays.
         path: the layer's place in the model, `"blocks/0/bn"` or `("blocks", 0, "bn")`.
         averaging: that of the layer, if it is one that keeps the count too: all but `"ema"` do.
 
@@ -65,8 +65,8 @@ def to_nnx(
         Nested dicts of NumPy arrays, copies that may be written to; without what is `None`.
 
     Raises:
-        TypeError: complex or traced values, or no `BatchNormParams` and `BatchNormState`.
-        ValueError: several feature axes, shapes that differ, or another `averaging`.
+        TypeError: traced values, or no `BatchNormParams` and `BatchNormState`.
+        ValueError: shapes that differ, or another `averaging`.
 
     Example:
         >>> from jaxbn import init_batch_norm
@@ -77,7 +77,5 @@ def to_nnx(
         `flax/nnx/nn/normalization.py`; `jaxbn.interop.conventions.FLAX`.
     """
     _checks.ours(params, state)
-    _checks.one_axis("Flax nnx", state)
-    _checks.real("Flax nnx", params, state)
     core_checks.update_rule(averaging, 0)
     return nest(path, parameters(names(averaging), params) | statistics(names(averaging), state))
