@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxbn._exact import local_axes, sum_of_squares
+from jaxbn._exact import local_axes, sum_of_squares, sum_of_values
 
 # The pivot is the mean of one in 16 along an axis that is long enough to be sampled.
 _SHARE, _SAMPLED_FROM = 16, 6
@@ -54,11 +54,14 @@ def means_about(
     deviation = x - pivot
     if weights is None:
         count = jnp.full_like(pivot.real, math.prod(x.shape[d] for d in reduced))
-        sums = total(deviation), sum_of_squares(abs_square(deviation), reduced)
+        sums = sum_of_values(deviation, reduced), sum_of_squares(abs_square(deviation), reduced)
     else:
         weight = jnp.broadcast_to(weights, x.shape).astype(x.real.dtype)
         count, deviation = total(weight), jnp.where(is_valid(weight), deviation, 0)
-        sums = total(weight.astype(x.dtype) * deviation), sum_of_squares(weight * abs_square(deviation), reduced)
+        sums = (
+            sum_of_values(weight.astype(x.dtype) * deviation, reduced),
+            sum_of_squares(weight * abs_square(deviation), reduced),
+        )
     divisor = jnp.where(count > 0, count, 1)
     return count, sums[0] / divisor.astype(x.dtype), sums[1] / divisor
 
