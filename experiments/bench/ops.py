@@ -18,7 +18,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -27,7 +27,7 @@ import tyro
 
 from experiments.bench.peers import norms, with_gradient
 from experiments.bench.peers_torch import torch_calls
-from experiments.harness import results
+from experiments.harness import plotting, results
 
 SHAPES = (
     (64, 100),
@@ -51,7 +51,7 @@ class Options:
 
     shapes: tuple[int, ...] = tuple(range(len(SHAPES)))
     """Which of the eight shapes, counted from 0."""
-    dtypes: tuple[str, ...] = ("float32", "bfloat16")
+    dtypes: tuple[Literal["float32", "bfloat16"], ...] = ("float32", "bfloat16")
     """Of the data."""
     rounds: int = 9
     """How often everyone has a turn; the median counts."""
@@ -156,8 +156,28 @@ def tables(measured: list[dict[str, Any]]) -> str:
     return "\n\n".join(text) + "\n"
 
 
+def draw(path: Path, measured: list[dict[str, Any]]) -> None:
+    """Everyone's time as a multiple of the floor, in a loop, for every shape of the first dtype."""
+    figure, axes = plotting.new_figure(len(PASSES))
+    for ax, mode in zip(axes, PASSES, strict=True):
+        rows = [m for m in measured if m["mode"] == mode and m["dtype"] == measured[0]["dtype"]]
+        for number, name in enumerate(rows[0]["microseconds"]["in a loop"]):
+            if name != "floor":
+                times = [m["microseconds"]["in a loop"] for m in rows]
+                colour = plotting.COLOURS[number % len(plotting.COLOURS)]
+                ax.plot([t[name] / t["floor"] for t in times], "o-", label=name, color=colour, alpha=0.8)
+        ax.set_xticks(range(len(rows)), ["x".join(map(str, m["shape"])) for m in rows], rotation=40, ha="right")
+        ax.set(yscale="log", title=f"{mode}, {rows[0]['dtype']}: time / floor")
+    axes[0].legend(fontsize=8)
+    plotting.save_figure(figure, path)
+
+
 def main(options: Options) -> int:
     """Measure, and write the tables."""
+    wrong = set(options.shapes) - set(range(len(SHAPES)))
+    if wrong:
+        print(f"`--shapes` must be numbers from 0 to {len(SHAPES) - 1}, got {sorted(wrong)}.", file=sys.stderr)
+        return 2
     measured = []
     for number in options.shapes:
         for dtype in options.dtypes:
@@ -165,7 +185,11 @@ def main(options: Options) -> int:
                 measured.append(measure(SHAPES[number], dtype, mode, options))
                 way = measured[-1]["microseconds"]["in a loop"]
                 print(SHAPES[number], dtype, mode, {name: round(t, 1) for name, t in way.items()}, flush=True)
-    print("\n" + tables(measured))
+    text = tables(measured)
+    print("\n" + text)
+    results.write_json(options.out / "summary.json", {"measured": measured, **results.describe_environment()})
+    results.write_text(options.out / "summary.md", text)
+    draw(options.out / "ops.png", measured)
     return 0
 
 
