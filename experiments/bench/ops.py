@@ -165,7 +165,8 @@ def draw(path: Path, measured: list[dict[str, Any]]) -> None:
             if name != "floor":
                 times = [m["microseconds"]["in a loop"] for m in rows]
                 colour = plotting.COLOURS[number % len(plotting.COLOURS)]
-                ax.plot([t[name] / t["floor"] for t in times], "o-", label=name, color=colour, alpha=0.8)
+                line = "o--" if name == "PyTorch" else "o-"
+                ax.plot([t[name] / t["floor"] for t in times], line, label=name, color=colour, alpha=0.8)
         ax.set_xticks(range(len(rows)), ["x".join(map(str, m["shape"])) for m in rows], rotation=40, ha="right")
         ax.set(yscale="log", title=f"{mode}, {rows[0]['dtype']}: time / floor")
     axes[0].legend(fontsize=8)
