@@ -16,17 +16,18 @@ from jaxbn.normalization import BatchNormParams, batch_norm
 from jaxbn.running import BatchNormState
 
 
-def data(x: ArrayLike, *dtypes: DTypeLike | None) -> jax.Array:
-    """The input, floating or complex, in the widest of its own dtype and these.
+def data(x: ArrayLike, dtype: DTypeLike | None) -> jax.Array:
+    """The input, floating or complex, in the wider of its own dtype and this.
 
     Wider at once, narrower only at the end: statistics see all the digits there are.
     """
     if hasattr(x, "dtype") and not jnp.issubdtype(x.dtype, jnp.inexact):
         x = jnp.asarray(x, jnp.float32)
     x = _checks.data(x)
-    given = [_checks.float_dtype("dtype", dtype) for dtype in dtypes if dtype is not None]
+    if dtype is None:
+        return x
     with jax.numpy_dtype_promotion("standard"):
-        return x.astype(jnp.result_type(x.dtype, *given))
+        return x.astype(jnp.promote_types(x.dtype, _checks.float_dtype("dtype", dtype)))
 
 
 def mask(mask: ArrayLike | None, x: jax.Array) -> ArrayLike | None:

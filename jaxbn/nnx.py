@@ -250,8 +250,11 @@ _NOT_REMEMBERED = (
 
 
 def _only_shapes() -> bool:
-    """Whether this is inside of `jax.eval_shape`, which computes nothing that could be lost."""
-    code = inspect.unwrap(jax.eval_shape).__code__
+    """Whether this is inside of `nnx.eval_shape`, which computes nothing that could be lost.
+
+    Not of `jax.eval_shape`: what it traces, `jax.jit` of the same model would take from the cache, without an error.
+    """
+    code = inspect.unwrap(nnx.eval_shape).__code__
     return any(frame.f_code is code for frame, _ in traceback.walk_stack(None))
 
 

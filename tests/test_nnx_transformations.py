@@ -141,7 +141,7 @@ def test_nnx_eval_shape():
     model = Model()
     assert nnx.eval_shape(call, model, X).shape == X.shape
     assert nnx.eval_shape(model, X).shape == X.shape
-    assert jax.eval_shape(jax.vmap(model), X).shape == X.shape
+    assert nnx.eval_shape(jax.vmap(model), X).shape == X.shape
     assert_same(model.statistics, (jnp.zeros(3), jnp.ones(3)))
 
 
@@ -163,6 +163,17 @@ def test_nnx_statistics_that_cannot_be_kept_are_not_lost_in_silence(transform):
     ):
         transform(model)(jnp.asarray(X))
     assert_same(model.statistics, (jnp.zeros(3), jnp.ones(3)))
+
+
+def test_nnx_a_shape_that_was_asked_for_hides_no_later_error():
+    """`jax.jit` takes from the cache what `jax.eval_shape` has traced."""
+    model = Model()
+    with pytest.raises(TraceContextError):
+        jax.eval_shape(model, X)
+    nnx.eval_shape(model, X)
+    for jit in (jax.jit, nnx.jit):
+        with pytest.raises(TraceContextError):
+            jit(model)(X)
 
 
 def test_nnx_vmap_of_a_model_inside_of_a_named_axis():
