@@ -15,7 +15,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxbn._exact import local_axes, sum_of_squares, sum_of_values
+from jaxbn._exact import sum_of_squares
+from jaxbn._sums import local_axes, spread, total
 
 # The pivot is the mean of one in 16 along an axis that is long enough to be sampled.
 _SHARE, _SAMPLED_FROM = 16, 6
@@ -48,18 +49,15 @@ def means_about(
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Count, and means of `x - pivot` and of its square, where there are weights with those."""
 
-    def total(values: jax.Array) -> jax.Array:
-        return jnp.sum(values, reduced, keepdims=True)
-
-    deviation = x - pivot
+    deviation = x - spread(pivot, x)
     if weights is None:
         count = jnp.full_like(pivot.real, math.prod(x.shape[d] for d in reduced))
-        sums = sum_of_values(deviation, reduced), sum_of_squares(abs_square(deviation), reduced)
+        sums = total(deviation, reduced), sum_of_squares(abs_square(deviation), reduced)
     else:
         weight = jnp.broadcast_to(weights, x.shape).astype(x.real.dtype)
-        count, deviation = total(weight), jnp.where(is_valid(weight), deviation, 0)
+        count, deviation = total(weight, reduced), jnp.where(is_valid(weight), deviation, 0)
         sums = (
-            sum_of_values(weight.astype(x.dtype) * deviation, reduced),
+            total(weight.astype(x.dtype) * deviation, reduced),
             sum_of_squares(weight * abs_square(deviation), reduced),
         )
     divisor = jnp.where(count > 0, count, 1)

@@ -15,6 +15,7 @@ from jaxbn import _checks
 from jaxbn._exact import rsqrt
 from jaxbn._layout import from_data_layout, statistics_dtype, to_data_layout
 from jaxbn._pivot import is_valid
+from jaxbn._sums import spread
 from jaxbn.moments import AxisName, Moments, keep_statistics, pivoted_moments, sync_pivoted
 from jaxbn.running import Averaging, BatchNormState, Initializer, init_state, update_state
 
@@ -256,12 +257,12 @@ def _affine(
 ) -> jax.Array:
     """Normalise with the mean `pivot + mean`, which is never rounded to one number, then scale and shift."""
     scale, bias = (None if p is None else to_data_layout(p.astype(x.dtype), axes, x.ndim) for p in params)
-    spread = var + jnp.asarray(epsilon, var.dtype)
+    width = var + jnp.asarray(epsilon, var.dtype)
     # With epsilon 0, equal values have no scale; they become 0, as with any other epsilon.
-    inverse = jnp.where(spread > 0, rsqrt(jnp.where(spread > 0, spread, 1)), 0)
+    inverse = jnp.where(width > 0, rsqrt(jnp.where(width > 0, width, 1)), 0)
     multiplier = inverse.astype(x.dtype)
     if scale is not None:
         multiplier = multiplier * scale
     # One product and one sum per value; the backward pass then needs two sums over the data, and one is the bias's.
     shift = -mean * multiplier if bias is None else bias - mean * multiplier
-    return (x - pivot) * multiplier + shift
+    return (x - spread(pivot, x)) * spread(multiplier, x) + spread(shift, x)
