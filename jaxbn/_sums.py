@@ -64,10 +64,25 @@ def held(values: jax.Array) -> jax.Array:
 
 def plain_sum(values: jax.Array, reduced: Sequence[int]) -> jax.Array:
     """A sum by reductions alone, of wide rows first."""
-    inner = _inner_axes(values, reduced) if alone() else []
-    if inner:
-        values = held(jnp.sum(values, [d for d in reduced if d not in inner], keepdims=True))
-    return jnp.sum(values, inner or reduced, keepdims=True)
+    inner = inner_axes(values, reduced)
+    return jnp.sum(sums_of_rows(values, reduced, inner) if inner else values, inner or reduced, keepdims=True)
+
+
+def sums_of_rows(values: jax.Array, reduced: Sequence[int], inner: Sequence[int]) -> jax.Array:
+    """What is left to be summed over the axes `inner` alone."""
+    return held(jnp.sum(values, [d for d in reduced if d not in inner], keepdims=True))
+
+
+def inner_axes(values: jax.Array, reduced: Sequence[int], rows: int = 1) -> list[int]:
+    """The last of the reduced axes on one device: as many as it takes for wide rows and so many of them, but not all."""
+    lanes, found = math.prod(n for d, n in enumerate(values.shape) if d not in reduced), 1
+    inner: list[int] = []
+    for axis in sorted(reduced, reverse=True)[:-1] if alone() else []:
+        if lanes >= _LANES and found >= rows:
+            break
+        inner.append(axis)
+        lanes, found = lanes * values.shape[axis], found * values.shape[axis]
+    return inner if found >= rows else []
 
 
 def local_axes(x: jax.Array, axes: Sequence[int]) -> list[int]:
@@ -98,18 +113,6 @@ def _neighbours(values: jax.Array, axis: int) -> list[jax.Array]:
     number = max((k for k in range(1, _SLABS + 1) if size % (k * jax.device_count()) == 0), default=1)
     grouped = values.reshape(*values.shape[:axis], size // number, number, *values.shape[axis + 1 :])
     return [lax.index_in_dim(grouped, i, axis + 1, keepdims=False) for i in range(number)]
-
-
-def _inner_axes(values: jax.Array, reduced: Sequence[int]) -> list[int]:
-    """The last of the reduced axes, as many as it takes to have wide rows, but not all."""
-    lanes = math.prod(n for d, n in enumerate(values.shape) if d not in reduced)
-    inner: list[int] = []
-    for axis in sorted(reduced, reverse=True)[:-1]:
-        if lanes >= _LANES:
-            break
-        inner.append(axis)
-        lanes *= values.shape[axis]
-    return inner
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
