@@ -15,7 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jaxbn._sums import folded, held, inner_axes, plain_sum, sums_of_rows, total
+from jaxbn._fold import folded, held, inner_axes, plain_sum, sums_of_rows
+from jaxbn._sums import total, total_of_tangent
 
 # Fewer values have no output large enough to show the difference.
 _MANY = 1024
@@ -59,7 +60,7 @@ def _split_sum(values: jax.Array, reduced: Sequence[int]) -> jax.Array:
 
 @_exact_sum.defjvp
 def _(reduced: tuple[int, ...], values: tuple[jax.Array], tangents: tuple[jax.Array]) -> tuple[jax.Array, jax.Array]:
-    return _exact_sum(*values, reduced), total(*tangents, reduced)
+    return _exact_sum(*values, reduced), total_of_tangent(*tangents, reduced)
 
 
 def _count(x: jax.Array, reduced: Sequence[int]) -> int:

@@ -16,7 +16,8 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxbn._exact import sum_of_squares
-from jaxbn._sums import local_axes, spread, total
+from jaxbn._fold import local_axes
+from jaxbn._sums import spread, total
 
 # The pivot is the mean of one in 16 along an axis that is long enough to be sampled.
 _SHARE, _SAMPLED_FROM = 16, 6

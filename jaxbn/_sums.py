@@ -1,35 +1,31 @@
 """The sum over a batch, and its transpose: a number of each feature spread over the batch.
 
 On one device they are a pair of linear primitives, each the transpose of the other, so that every derivative of any
-order, forward and backward, is made of these two. XLA's CPU compiler runs a reduction, with all elementwise work that
-it takes into it, at a fraction of the speed of an elementwise loop; so most of a sum is made of elementwise additions
-of slabs, whose result is written to memory once.
+order, forward and backward, is made of these two, and is as fast as they are.
 """
 
 from __future__ import annotations
 
 import functools
-import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
-# So many slabs are added up elementwise, too few to lose much; fewer than the least are not worth it.
-_SLABS, _LEAST = 8, 4
-# A reduction that keeps fewer numbers than this side by side does not use the processor's vectors.
-_LANES = 64
+from jaxbn._fold import alone, folded_sum
 
 
 def total(values: jax.Array, reduced: Sequence[int]) -> jax.Array:
     """Sum over some axes, which stay with size 1."""
-    if alone():
-        return _total.bind(values, reduced=tuple(reduced))
-    return _total_shared(values, tuple(reduced))
+    return total_of_tangent(values, reduced) if alone() else _total_shared(values, tuple(reduced))
+
+
+def total_of_tangent(values: jax.Array, reduced: Sequence[int]) -> jax.Array:
+    """The same by primitives alone, so that it has a transpose."""
+    return _total.bind(values, reduced=tuple(reduced)) if alone() else jnp.sum(values, reduced, keepdims=True)
 
 
 def spread(value: jax.Array, like: jax.Array) -> jax.Array:
@@ -37,108 +33,14 @@ def spread(value: jax.Array, like: jax.Array) -> jax.Array:
     return _spread.bind(value, shape=like.shape) if alone() else value
 
 
-def alone() -> bool:
-    """Whether there is one device: no value can then lie on another one, whatever the order of a sum."""
-    return jax.device_count() == 1
-
-
-def folded(values: jax.Array, reduced: Sequence[int]) -> jax.Array:
-    """The sums of up to nine values each, in memory."""
-    for axis in local_axes(values, reduced):
-        parts = _slabs(values, axis) if alone() else _neighbours(values, axis)
-        if len(parts) >= _LEAST:
-            while len(parts) > 1:
-                parts = [functools.reduce(jnp.add, parts[i : i + 2]) for i in range(0, len(parts), 2)]
-            return held(parts[0])
-    return values
-
-
-def held(values: jax.Array) -> jax.Array:
-    """The same values, written to memory once.
-
-    XLA's CPU compiler takes what it can into every reduction that reads it, but no choice; and it drops barriers
-    before.
-    """
-    return jnp.where(values == values, values, jnp.nan)
-
-
-def plain_sum(values: jax.Array, reduced: Sequence[int]) -> jax.Array:
-    """A sum by reductions alone, of wide rows first."""
-    inner = inner_axes(values, reduced)
-    return jnp.sum(sums_of_rows(values, reduced, inner) if inner else values, inner or reduced, keepdims=True)
-
-
-def sums_of_rows(values: jax.Array, reduced: Sequence[int], inner: Sequence[int]) -> jax.Array:
-    """What is left to be summed over the axes `inner` alone."""
-    return held(jnp.sum(values, [d for d in reduced if d not in inner], keepdims=True))
-
-
-def inner_axes(values: jax.Array, reduced: Sequence[int], rows: int = 1) -> list[int]:
-    """The last of the reduced axes on one device: as many as it takes for wide rows and so many of them, but not all."""
-    lanes, found = math.prod(n for d, n in enumerate(values.shape) if d not in reduced), 1
-    inner: list[int] = []
-    for axis in sorted(reduced, reverse=True)[:-1] if alone() else []:
-        if lanes >= _LANES and found >= rows:
-            break
-        inner.append(axis)
-        lanes, found = lanes * values.shape[axis], found * values.shape[axis]
-    return inner if found >= rows else []
-
-
-def local_axes(x: jax.Array, axes: Sequence[int]) -> list[int]:
-    """Those of the axes along which `x` may be cut, the best first.
-
-    An axis that is known to be sharded is none of them, and the leading one, which is often sharded unknown to the
-    program, comes last.
-    """
-    sharded = jax.typeof(x).sharding.spec
-    return sorted((d for d in axes if sharded[d] is None), key=lambda d: d == 0)
-
-
-def _slabs(values: jax.Array, axis: int) -> list[jax.Array]:
-    """Contiguous parts of one size, which add up fast, and the rest, if there is one, filled up with 0."""
-    size = values.shape[axis]
-    number = max(k for k in range(1, _SLABS + 1) if size % k <= size // k)
-    length = size // number
-    parts = [lax.slice_in_dim(values, i * length, (i + 1) * length, axis=axis) for i in range(number)]
-    if rest := size % number:
-        tail = lax.slice_in_dim(values, size - rest, size, axis=axis)
-        parts.append(jnp.pad(tail, [(0, (length - rest) * (d == axis)) for d in range(values.ndim)]))
-    return parts
-
-
-def _neighbours(values: jax.Array, axis: int) -> list[jax.Array]:
-    """Parts that take turns: whichever devices share the axis equally, no value leaves its own."""
-    size = values.shape[axis]
-    number = max((k for k in range(1, _SLABS + 1) if size % (k * jax.device_count()) == 0), default=1)
-    grouped = values.reshape(*values.shape[:axis], size // number, number, *values.shape[axis + 1 :])
-    return [lax.index_in_dim(grouped, i, axis + 1, keepdims=False) for i in range(number)]
-
-
 @functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
 def _total_shared(values: jax.Array, reduced: tuple[int, ...]) -> jax.Array:
-    return plain_sum(folded(values, reduced), reduced)
+    return folded_sum(values, reduced)
 
 
 @_total_shared.defjvp
 def _(reduced: tuple[int, ...], values: tuple[jax.Array], tangents: tuple[jax.Array]) -> tuple[jax.Array, jax.Array]:
-    return _total_shared(*values, reduced), jnp.sum(*tangents, reduced, keepdims=True)
-
-
-def _linear(name: str, parameter: str, function: Any, out_shape: Any, transpose: Any, batched: Any) -> Primitive:
-    """A linear function of one array, with one static parameter, as a primitive."""
-    primitive = Primitive(name)
-    primitive.def_impl(jax.jit(function, static_argnames=parameter))
-    primitive.def_abstract_eval(lambda x, **params: x.update(shape=out_shape(x.shape, **params), weak_type=False))
-    mlir.register_lowering(primitive, mlir.lower_fun(function, multiple_results=False))
-    ad.deflinear2(primitive, transpose)
-
-    def batch(values: Any, axes: Any, **params: Any) -> tuple[jax.Array, int]:
-        x = jnp.moveaxis(values[0], axes[0], 0)
-        return primitive.bind(x, **batched(len(x), **params)), 0
-
-    batching.primitive_batchers[primitive] = batch
-    return primitive
+    return _total_shared(*values, reduced), total_of_tangent(*tangents, reduced)
 
 
 def _apart(value: jax.Array) -> jax.Array:
@@ -149,21 +51,47 @@ def _apart(value: jax.Array) -> jax.Array:
     return value if jnp.iscomplexobj(value) else value / jnp.where(value == value, jnp.ones_like(value), jnp.nan)
 
 
-_total = _linear(
-    "batch_total",
-    "reduced",
-    lambda x, *, reduced: plain_sum(folded(x, reduced), reduced),
-    lambda shape, *, reduced: tuple(1 if d in reduced else n for d, n in enumerate(shape)),
-    lambda cotangent, x, *, reduced: [_spread.bind(cotangent, shape=x.aval.shape)],
-    lambda size, *, reduced: {"reduced": tuple(d + 1 for d in reduced)},
+def _linear(function: Callable[..., jax.Array], parameter: str, shape: Callable[..., Sequence[int]]) -> Primitive:
+    """A primitive for a function that is linear in one array and has a static parameter; `shape` is of the result."""
+    primitive = Primitive(f"jaxbn_{function.__name__.strip('_')}")
+    primitive.def_impl(jax.jit(function, static_argnames=parameter))
+    primitive.def_abstract_eval(lambda x, **params: x.update(shape=shape(x.shape, **params), weak_type=False))
+    mlir.register_lowering(primitive, mlir.lower_fun(function, multiple_results=False))
+    return primitive
+
+
+def _spread_over(value: jax.Array, *, shape: tuple[int, ...]) -> jax.Array:
+    return jnp.broadcast_to(_apart(value), shape)
+
+
+def _total_over(values: jax.Array, *, reduced: tuple[int, ...]) -> jax.Array:
+    return folded_sum(values, reduced)
+
+
+_spread: Primitive = _linear(_spread_over, "shape", lambda _, shape: shape)
+_total: Primitive = _linear(
+    _total_over, "reduced", lambda shape, reduced: tuple(1 if d in reduced else n for d, n in enumerate(shape))
 )
-_spread = _linear(
-    "batch_spread",
-    "shape",
-    lambda x, *, shape: jnp.broadcast_to(_apart(x), shape),
-    lambda _, *, shape: shape,
-    lambda cotangent, x, *, shape: [
-        _total.bind(cotangent, reduced=tuple(d for d, n in enumerate(x.aval.shape) if n != shape[d]))
-    ],
-    lambda size, *, shape: {"shape": (size, *shape)},
-)
+
+
+def _transpose_of_spread(cotangent: jax.Array, value: Any, *, shape: tuple[int, ...]) -> list[jax.Array]:
+    return [_total.bind(cotangent, reduced=tuple(d for d, n in enumerate(value.aval.shape) if n != shape[d]))]
+
+
+def _transpose_of_total(cotangent: jax.Array, values: Any, **_: Any) -> list[jax.Array]:
+    return [_spread.bind(cotangent, shape=values.aval.shape)]
+
+
+def _batch_spread(values: Any, axes: Any, *, shape: tuple[int, ...]) -> tuple[jax.Array, int]:
+    value = jnp.moveaxis(values[0], axes[0], 0)
+    return _spread.bind(value, shape=(len(value), *shape)), 0
+
+
+def _batch_total(values: Any, axes: Any, *, reduced: tuple[int, ...]) -> tuple[jax.Array, int]:
+    return _total.bind(jnp.moveaxis(values[0], axes[0], 0), reduced=tuple(d + 1 for d in reduced)), 0
+
+
+ad.deflinear2(_spread, _transpose_of_spread)
+ad.deflinear2(_total, _transpose_of_total)
+batching.primitive_batchers[_spread] = _batch_spread
+batching.primitive_batchers[_total] = _batch_total
