@@ -24,8 +24,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import tyro
+from jax.extend.core import jaxpr_as_fun
 
-from experiments.bench.peers import norms, with_gradient
+from experiments.bench.peers import norms
 from experiments.bench.peers_torch import torch_calls
 from experiments.harness import plotting, results
 
@@ -42,6 +43,8 @@ SHAPES = (
 CHANNEL_FIRST = {(128, 64, 112, 112)}
 # How often the data is moved, at the least.
 PASSES = {"forward": 3, "forward+backward": 8, "evaluation": 2}
+# Of the step that scale and bias make in a loop, lest their gradients be left out.
+RATE = 1e-6
 Call = Callable[[], Any]
 
 
@@ -61,24 +64,50 @@ class Options:
     """The folder for the results."""
 
 
+def opened(norm: Any, x: jax.Array, *, train: bool) -> tuple[Any, list[jax.Array]]:
+    """The layer as `(arrays, x) -> [y, *what it remembers]`, and its arrays: scale, bias, running statistics.
+
+    As constants of the program a scale of 1 and a bias of 0 would be left out, which no training does.
+    """
+    closed = jax.make_jaxpr(lambda x: norm(x, train=train))(x)
+    return lambda arrays, x: jaxpr_as_fun(closed.replace(consts=arrays))(x), closed.consts
+
+
+def learning(layer: Any, arrays: list[jax.Array], x: jax.Array, dy: jax.Array) -> Any:
+    """Forward and backward: the arrays after a step, what is remembered, the output, the gradient of the data."""
+    is_learnt = [jnp.issubdtype(a.dtype, jnp.inexact) for a in arrays]
+
+    def of_learnt(learnt: list[jax.Array], x: jax.Array) -> tuple[jax.Array, list[jax.Array]]:
+        given = iter(learnt)
+        y, *remembered = layer([next(given) if l else a for a, l in zip(arrays, is_learnt, strict=True)], x)
+        return y, remembered
+
+    learnt = [a for a, l in zip(arrays, is_learnt, strict=True) if l]
+    y, pull, remembered = jax.vjp(of_learnt, learnt, x, has_aux=True)
+    slopes, dx = pull(dy.astype(y.dtype))
+    moved = iter([a + RATE * slope for a, slope in zip(learnt, slopes, strict=True)])
+    return [next(moved) if l else a for a, l in zip(arrays, is_learnt, strict=True)], remembered, y, dx
+
+
 def jax_calls(norm: Any, mode: str, x: jax.Array, dy: jax.Array, repeats: int) -> tuple[Call, Call, int]:
     """One call, a compiled loop of `repeats`, and the bytes of temporary memory that the one call needs."""
-    if mode == "forward+backward":
-        once = jax.jit(with_gradient(norm)).lower(x, dy).compile()
+    layer, arrays = opened(norm, x, train=mode != "evaluation")
 
-        def step(_: int, carry: Any) -> Any:
-            y, dx, _ = with_gradient(norm)(*carry)
-            return y.astype(x.dtype), dx.astype(x.dtype)
+    def call(arrays: list[jax.Array], _: Any, *given: jax.Array) -> Any:
+        """The results are the next arguments."""
+        if mode == "forward+backward":
+            arrays, remembered, *found = learning(layer, arrays, *given)
+        else:
+            y, *remembered = layer(arrays, *given)
+            found = [y]
+        return arrays, remembered, *(value.astype(x.dtype) for value in found)
 
-        arguments: tuple[Any, ...] = (x, dy)
-    else:
-        once = jax.jit(lambda x: norm(x, train=mode == "forward")).lower(x).compile()
-
-        def step(_: int, carry: Any) -> Any:
-            return (norm(*carry, train=mode == "forward")[0].astype(x.dtype),)
-
-        arguments = (x,)
-    loop = jax.jit(lambda *carry: jax.lax.fori_loop(0, repeats, step, carry)).lower(*arguments).compile()
+    data = (x, dy) if mode == "forward+backward" else (x,)
+    shapes = jax.eval_shape(call, arrays, None, *data)[1]
+    arguments = (arrays, [jnp.zeros(s.shape, s.dtype) for s in shapes], *data)
+    once = jax.jit(call).lower(*arguments).compile()
+    many = jax.jit(lambda *carry: jax.lax.fori_loop(0, repeats, lambda _, carry: call(*carry), carry))
+    loop = many.lower(*arguments).compile()
     memory: Any = once.memory_analysis()
     return functools.partial(once, *arguments), functools.partial(loop, *arguments), memory.temp_size_in_bytes
 

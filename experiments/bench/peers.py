@@ -128,7 +128,8 @@ def _haiku(_shape: Sequence[int], epsilon: float, axis: int) -> Norm:
 
     def norm(x: jax.Array, *, train: bool) -> tuple[jax.Array, Any]:
         # Parameters and state have the dtype of the data they were made with; one example is enough for that.
-        params, state = transformed.init(jax.random.key(0), jnp.zeros_like(x[:1]), train=True)
+        with jax.ensure_compile_time_eval():
+            params, state = transformed.init(jax.random.key(0), jnp.zeros_like(x, shape=(1, *x.shape[1:])), train=True)
         return transformed.apply(params, state, None, x, train=train)
 
     return norm
