@@ -29,7 +29,7 @@ def load(data_dir: Path | None, report: Callable[[str], None]) -> Mnist:
     try:
         with np.load(path) as arrays:
             return verify(Mnist(**arrays))
-    except (OSError, ValueError, TypeError, zipfile.BadZipFile, DamagedDataError):
+    except (OSError, EOFError, ValueError, TypeError, zipfile.BadZipFile, DamagedDataError):
         mnist = load_mnist(report=report)
     try:
         with whole_file(path) as partial:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -23,11 +24,11 @@ class Net(NamedTuple):
 
     Attributes:
         init: `key -> (params, state)`; the state holds the running statistics.
-        apply: `(params, state, images [batch, 28, 28], train, averaging) -> (logits [batch, 10], state)`.
+        apply: `(params, state, images [28, 28, batch], *, train, averaging="warmup") -> (logits [batch, 10], state)`.
     """
 
     init: Callable[[jax.Array], tuple[Pytree, Pytree]]
-    apply: Callable[[Pytree, Pytree, jax.Array, bool, Averaging], tuple[jax.Array, Pytree]]
+    apply: Callable[..., tuple[jax.Array, Pytree]]
 
 
 def strided(features: tuple[int, ...], crop: int) -> Net:
@@ -44,29 +45,26 @@ def strided(features: tuple[int, ...], crop: int) -> Net:
 
     def init(key: jax.Array) -> tuple[Pytree, Pytree]:
         glorot, keys = initializers.glorot_uniform(), jax.random.split(key, len(features) + 1)
-        kernels = [
-            glorot(keys[i], (4, 4, fan_in, fan_out)) for i, (fan_in, fan_out) in enumerate(zip((1, *features), features))
-        ]
+        shapes = [(4, 4, *ends) for ends in itertools.pairwise((1, *features))]
+        kernels = [glorot(key, shape) for key, shape in zip(keys[1:], shapes, strict=True)]
         norms = [init_batch_norm(n, use_scale=False) for n in features]
         params = {
             "kernels": [kernel.reshape(-1, kernel.shape[-1]) for kernel in kernels],
             "norms": [norm for norm, _ in norms],
-            "dense": glorot(keys[-1], (features[-1] * cells, 10)),
+            "dense": glorot(keys[0], (features[-1] * cells, 10)),
             "bias": jnp.zeros(10),
         }
         return params, [state for _, state in norms]
 
     def apply(
-        params: Pytree, state: Pytree, images: jax.Array, train: bool, averaging: Averaging
+        params: Pytree, state: Pytree, images: jax.Array, *, train: bool, averaging: Averaging = "warmup"
     ) -> tuple[jax.Array, Pytree]:
         margin = (len(images) - crop) // 2
         x = images[None, margin : margin + crop, margin : margin + crop]
         updated = []
         for kernel, norm, old in zip(params["kernels"], params["norms"], state, strict=True):
             x = contract(kernel, half_size_patches(x))
-            x, new = batch_norm(
-                norm, old, x, train, axis=0, momentum=MOMENTUM, epsilon=EPSILON, averaging=averaging
-            )
+            x, new = batch_norm(norm, old, x, train, axis=0, momentum=MOMENTUM, epsilon=EPSILON, averaging=averaging)
             x = jax.nn.relu(x)
             updated.append(new)
         logits = contract(params["dense"], x.reshape(-1, x.shape[-1])) + params["bias"][:, None]
@@ -92,10 +90,12 @@ def tutorial() -> Net:
         return variables["params"], variables["batch_stats"]
 
     def apply(
-        params: Pytree, state: Pytree, images: jax.Array, train: bool, averaging: Averaging
+        params: Pytree, state: Pytree, images: jax.Array, *, train: bool, averaging: Averaging = "warmup"
     ) -> tuple[jax.Array, Pytree]:
         variables = {"params": params, "batch_stats": state}
-        logits, updated = model(averaging).apply(variables, jnp.moveaxis(images, -1, 0), train=train, mutable=["batch_stats"])
+        logits, updated = model(averaging).apply(
+            variables, jnp.moveaxis(images, -1, 0), train=train, mutable=["batch_stats"]
+        )
         return logits, updated["batch_stats"]
 
     return Net(init, apply)

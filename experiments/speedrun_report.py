@@ -99,5 +99,5 @@ def seconds_of_process() -> float:
     try:
         ticks = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
         return time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
-    except (OSError, AttributeError, ValueError):
+    except (OSError, AttributeError, IndexError):
         return time.process_time()

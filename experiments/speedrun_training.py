@@ -21,6 +21,7 @@ from experiments.speedrun_nets import Net, Pytree
 
 # Forward passes go in pieces that stay in the cache.
 CHUNK = 500
+CLASSES = 10
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,6 +35,7 @@ class Recipe:
         peak: the largest learning rate.
         rise: the fraction of the steps until the peak.
         momentum: the weight of the earlier gradients.
+        smoothing: the part of every target that is spread over all classes.
         shift: the most pixels by which a batch is moved up or down, and left or right.
         recalibrate: images whose statistics replace the running ones in the end, since those are of hard images.
     """
@@ -44,6 +46,7 @@ class Recipe:
     peak: float = 0.2
     rise: float = 0.2
     momentum: float = 0.9
+    smoothing: float = 0.1
     shift: int = 1
     recalibrate: int = 5_000
 
@@ -105,8 +108,10 @@ def train(
     """
 
     def loss(params: Pytree, state: Pytree, x: jax.Array, targets: jax.Array) -> tuple[jax.Array, Any]:
-        logits, state = net.apply(params, state, x, True, "warmup")
-        losses = -(jax.nn.log_softmax(logits) * jax.nn.one_hot(targets, logits.shape[-1])).sum(-1)
+        logits, state = net.apply(params, state, x, train=True)
+        certain = 1 - recipe.smoothing
+        smoothed = certain * jax.nn.one_hot(targets, CLASSES) + recipe.smoothing / CLASSES
+        losses = -(jax.nn.log_softmax(logits) * smoothed).sum(-1)
         return losses.mean(), (state, losses)
 
     def step(i: jax.Array, carry: Carry) -> Carry:
@@ -126,7 +131,7 @@ def recalibrate(net: Net, params: Pytree, state: Pytree, images: jax.Array) -> P
     """The statistics of so many images, instead of those gathered in training."""
 
     def add(state: Pytree, chunk: jax.Array) -> tuple[Pytree, None]:
-        return net.apply(params, state, scaled(chunk), True, "cumulative")[1], None
+        return net.apply(params, state, scaled(chunk), train=True, averaging="cumulative")[1], None
 
     # With a count of 0 the average forgets what it held.
     return lax.scan(add, jax.tree.map(jnp.zeros_like, state), chunks(images))[0]
@@ -136,7 +141,7 @@ def count_hits(net: Net, params: Pytree, state: Pytree, images: jax.Array, label
     """How many images are told right, in evaluation mode."""
 
     def predict(chunk: jax.Array) -> jax.Array:
-        return net.apply(params, state, scaled(chunk), False, "warmup")[0].argmax(-1)
+        return net.apply(params, state, scaled(chunk), train=False)[0].argmax(-1).astype(jnp.uint8)
 
     return (lax.map(predict, chunks(images)).reshape(-1) == labels).sum()
 
@@ -193,10 +198,7 @@ def train_once(programs: Programs, recipe: Recipe, seed: int, images: jax.Array,
     first = 0
     for count in passes:
         taken = count * recipe.batch_size
-        if first == 0:
-            chosen = np.arange(len(images))
-        else:
-            chosen = np.argpartition(np.asarray(carry.losses), -taken)[-taken:]
+        chosen = np.argpartition(np.asarray(carry.losses), -taken)[-taken:] if first else len(images)
         order = np.zeros((max(passes), recipe.batch_size), np.int32)
         order[:count] = random.permutation(chosen)[:taken].reshape(count, -1)
         shifts = random.integers(0, 2 * recipe.shift + 1, (max(passes), 2), np.int32)
