@@ -1,6 +1,15 @@
 """99 % on MNIST in the least time on 2 cores: `python -m experiments.speedrun`.
 
-DOC
+The fast net, 32,730 parameters, sees all images once, moved by up to a pixel, then eight times the 15 % of the largest
+loss. The tutorial's own net of 10,326 parameters sees all images five times.
+
+Rules: every choice was made on the first 5,000 training images, with training on the others (`--validate`), and never
+on a test image; the nets that count train on all 60,000. Seeds are not selected: 0 to 9, each a run of its own, all of
+them printed. Nothing compiled is kept from run to run, so that every run pays for its compilation.
+
+Half a minute for ten seeds on 2 cores, three minutes with `--net tutorial`. Expect 99.29 % and 99.19 %. A single run of
+the fast net, `--seeds 1`, takes 7.0 s as the shell measures it: 0.6 s of imports, 2.5 s of compilation with the data
+read beside it, 3.3 s of training, and what is left for evaluation and files.
 """
 
 from __future__ import annotations
@@ -17,9 +26,10 @@ from rich.console import Console
 from experiments import speedrun_nets as nets
 from experiments.harness import config, program, timing
 from experiments.harness.data import Mnist
+from experiments.speedrun_compilation import compile_all
 from experiments.speedrun_data import load
 from experiments.speedrun_report import Clock, Run, report
-from experiments.speedrun_training import Recipe, compile_all, train_once
+from experiments.speedrun_training import Recipe, train_once
 
 TRAINING, TEST, VALIDATION = 60_000, 10_000, 5_000
 RECIPES = {

@@ -116,6 +116,6 @@ def half_size_patches(x: jax.Array) -> jax.Array:
 
 def contract(matrix: jax.Array, x: jax.Array) -> jax.Array:
     """`[m, n]`, `[m, ...]` -> `[n, ...]`."""
-    # Of two matrices: with more axes to sum over, the gradient takes twice as long.
+    # Of two matrices: with more axes to sum over, a whole training step takes twice as long.
     y = lax.dot_general(matrix, x.reshape(len(x), -1), (((0,), (0,)), ((), ())))
     return y.reshape(-1, *x.shape[1:])

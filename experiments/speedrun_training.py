@@ -7,9 +7,7 @@ those of the largest loss when last seen, and costs a fraction of the first.
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import jax
@@ -66,7 +64,7 @@ class Carry(NamedTuple):
 
 
 class Programs(NamedTuple):
-    """The functions below but for their first arguments, compiled."""
+    """The functions below without their first arguments, compiled."""
 
     init: Callable[..., Carry]
     train: Callable[..., Carry]
@@ -162,33 +160,6 @@ def chunks(images: jax.Array) -> jax.Array:
     """`[n, ...]` -> `[pieces, size, ...]`."""
     size = CHUNK if len(images) % CHUNK == 0 else len(images)
     return images.reshape(-1, size, *images.shape[1:])
-
-
-def compile_all(net: Net, recipe: Recipe, images: jax.ShapeDtypeStruct, scored: jax.ShapeDtypeStruct) -> Programs:
-    """Compile the programs side by side, for images of these shapes to train on and to score."""
-    passes = recipe.steps(images.shape[0])
-    number = jax.ShapeDtypeStruct((), jnp.int32)
-    order, shifts = (jax.ShapeDtypeStruct((max(passes), n), jnp.int32) for n in (recipe.batch_size, 2))
-    labels, targets = (jax.ShapeDtypeStruct(x.shape[:1], jnp.uint8) for x in (images, scored))
-    some = jax.ShapeDtypeStruct((recipe.recalibrate, *images.shape[1:]), jnp.uint8)
-    key = jax.eval_shape(lambda: jax.random.key(0))
-    start = functools.partial(init, net, images.shape[0])
-    carry = jax.eval_shape(start, key)
-    jobs = [
-        (functools.partial(train, net, recipe, sum(passes)), (carry, order, shifts, number, number, images, labels)),
-        (start, (key,)),
-        (functools.partial(recalibrate, net), (carry.params, carry.state, some)),
-        (functools.partial(count_hits, net), (carry.params, carry.state, scored, targets)),
-    ]
-    # What runs once and briefly is not worth optimising.
-    quick = {"xla_backend_optimization_level": 1}
-    with ThreadPoolExecutor(2) as pool:
-        building = []
-        for function, args in jobs:
-            options = None if function is jobs[0][0] else quick
-            building.append(pool.submit(jax.jit(function, compiler_options=options).lower(*args).compile))
-        built = [job.result() for job in building]
-    return Programs(built[1], built[0], *built[2:])
 
 
 def train_once(programs: Programs, recipe: Recipe, seed: int, images: jax.Array, labels: jax.Array) -> Carry:

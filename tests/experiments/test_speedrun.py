@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import test_mnist
 
-from experiments import speedrun, speedrun_data, speedrun_nets, speedrun_report, speedrun_training
+from experiments import speedrun, speedrun_compilation, speedrun_data, speedrun_nets, speedrun_report, speedrun_training
 from experiments.harness.data import Mnist
 from experiments.speedrun_training import Recipe
 
@@ -38,7 +38,7 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def compiled(net: speedrun_nets.Net, recipe: Recipe, images: np.ndarray) -> speedrun_training.Programs:
     pictures = jax.ShapeDtypeStruct(images.shape, jnp.uint8)
-    return speedrun_training.compile_all(net, recipe, pictures, pictures)
+    return speedrun_compilation.compile_all(net, recipe, pictures, pictures)
 
 
 def test_the_layers_are_convolutions_4x4_of_stride_2() -> None:
