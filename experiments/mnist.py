@@ -116,9 +116,7 @@ def run_all(cfg: Config, mnist: Mnist, console: Console) -> None:
         runs: dict[str, Callable[[Console], float]] = {}
         for name in cfg.models:
             settings = settings_of(name, cfg)
-            runs[name] = functools.partial(
-                train, cfg.out / name, RUNS[name].model, settings, data, resume=cfg.resume
-            )
+            runs[name] = functools.partial(train, cfg.out / name, RUNS[name].model, settings, data, resume=cfg.resume)
         seconds.update(jobs.run_jobs(runs, console))
     finally:
         # Also after Ctrl-C: what is finished deserves its table.

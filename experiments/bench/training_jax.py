@@ -16,6 +16,7 @@ from flax.linen import initializers
 
 from experiments import mnist
 from experiments.harness import classifier, training
+from experiments.harness.lanes import map_lanes
 
 # `steps -> None`: trains on that many batches more, and returns when they are done.
 Trainer = Callable[[int], None]
@@ -48,26 +49,25 @@ class PlainNet(nn.Module):
         return nn.Dense(10, kernel_init=glorot)(x.reshape(len(x), -1))
 
 
-def batches(images: np.ndarray, steps: int) -> Any:
+def batches(images: np.ndarray, steps: int) -> np.ndarray:
     """The indices of `steps` random batches."""
     return np.random.default_rng(steps).integers(0, len(images), (steps, mnist.BATCH_SIZE), np.int32)
 
 
-def ours(name: str, images: np.ndarray, labels: np.ndarray) -> Trainer:
-    """The loop of the experiments: the data on the device as bytes, many steps per dispatch."""
+def ours(name: str, images: np.ndarray, labels: np.ndarray, seeds: int = 1) -> Trainer:
+    """The loop of the experiments: the data on the device as bytes, many steps per dispatch, all seeds at once."""
     data = classifier.on_device(images, labels)
     problem = classifier.classification(mnist.RUNS[name].model, optax.sgd(mnist.LEARNING_RATE))
-    state = training.init_state(problem, [0])
+    members = training.unstack(training.init_state(problem, list(range(seeds))))
     run = training.compile_steps(problem)
 
     def train(steps: int) -> None:
-        nonlocal state
+        nonlocal members
         for first in range(0, steps, training.STEPS_PER_DISPATCH):
             count = min(steps - first, training.STEPS_PER_DISPATCH)
             indices = np.zeros((training.STEPS_PER_DISPATCH, mnist.BATCH_SIZE), np.int32)
             indices[:count] = batches(images, count)
-            state = run(state, data, indices, count)
-        jax.block_until_ready(state)
+            members = map_lanes(functools.partial(run, data, count), members, [indices] * seeds)
 
     return train
 
@@ -78,7 +78,7 @@ def flax(name: str, images: np.ndarray, labels: np.ndarray) -> Trainer:
     stats = net.init(jax.random.key(0), jnp.zeros((1, 28, 28, 1)), train=False)
     params = stats.pop("params")
     state = params, stats, optimizer.init(params)
-    floats, labels = np.float32(images[..., None]) / np.float32(255), np.int32(labels)
+    floats = images[..., None].astype(np.float32) / np.float32(255)
 
     @jax.jit
     def step(params: Any, stats: Any, opt_state: Any, x: jax.Array, y: jax.Array) -> Any:
@@ -129,7 +129,7 @@ def keras(name: str, images: np.ndarray, labels: np.ndarray) -> Trainer:
         stack += [layers.Flatten(), layers.Dense(10)]
     model = keras.Sequential(stack)
     model.compile(keras.optimizers.SGD(0.1), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
-    floats, labels = np.float32(images[..., None]) / np.float32(255), np.int32(labels)
+    floats = images[..., None].astype(np.float32) / np.float32(255)
 
     def train(steps: int) -> None:
         chosen = batches(images, steps).ravel()

@@ -16,20 +16,16 @@ def make_net(name: str) -> Any:
 
     norm = name.endswith("-bn")
     if name.startswith("mlp"):
-        net = nn.Sequential(
-            nn.Flatten(),
-            nn.Linear(784, 100),
-            nn.BatchNorm1d(100, momentum=0.9) if norm else nn.Identity(),
-            nn.ReLU(),
-            nn.Linear(100, 10),
-        )
-        for layer in (net[1], net[4]):
+        hidden, output = nn.Linear(784, 100), nn.Linear(100, 10)
+        for layer in (hidden, output):
             nn.init.trunc_normal_(layer.weight, std=0.05, a=-0.1, b=0.1)
             nn.init.constant_(layer.bias, 0.1)
+        between: list[nn.Module] = []
         if norm:
-            for parameter in net[2].parameters():
+            between.append(nn.BatchNorm1d(100, momentum=0.9))
+            for parameter in between[0].parameters():
                 nn.init.normal_(parameter)
-        return net
+        return nn.Sequential(nn.Flatten(), hidden, *between, nn.ReLU(), output)
     layers: list[Any] = []
     for channels, features, width in ((1, 6, 3), (6, 16, 5)):
         layers.append(nn.Conv2d(channels, features, width, padding="same", bias=not norm))

@@ -7,6 +7,7 @@ per dispatch, on a data set that stays on the device.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -100,7 +101,7 @@ def train(
         The state and the evaluations made here.
     """
     run = compile_steps(problem)
-    members = _unstack(state)
+    members = unstack(state)
     history = []
     step = first_step
     while step < steps:
@@ -110,7 +111,7 @@ def train(
             indices = batches(step, count)
             # Always the same shape, so that a shorter last dispatch does not compile anew.
             padded = np.pad(indices, ((0, 0), (0, STEPS_PER_DISPATCH - count), (0, 0)))
-            members = map_lanes(lambda member, of_one: run(member, data, of_one, count), members, padded)
+            members = map_lanes(functools.partial(run, data, count), members, padded)
             step += count
             on_progress(step)
         state = _stack(members)
@@ -134,7 +135,7 @@ def mean_score(
     """
 
     @compile_once
-    def total(state: TrainState, indices: jax.Array, data: Pytree, count: jax.Array) -> dict[str, jax.Array]:
+    def total(data: Pytree, count: jax.Array, state: TrainState, indices: jax.Array) -> dict[str, jax.Array]:
         def add(i: jax.Array, sums: dict[str, jax.Array]) -> dict[str, jax.Array]:
             counts = i * EXAMPLES_PER_CHUNK + jnp.arange(EXAMPLES_PER_CHUNK) < count
             scores = score(state, data, indices[i])
@@ -145,7 +146,7 @@ def mean_score(
         return jax.lax.fori_loop(0, chunks, add, jax.tree.map(lambda value: jnp.zeros((), value.dtype), shapes))
 
     def mean(state: TrainState, data: Pytree, indices: np.ndarray) -> Metrics:
-        members, (seeds, examples) = _unstack(state), indices.shape
+        members, (seeds, examples) = unstack(state), indices.shape
         dispatch = CHUNKS_PER_DISPATCH * EXAMPLES_PER_CHUNK
         sums: Metrics = {}
         for first in range(0, examples, dispatch):
@@ -154,7 +155,7 @@ def mean_score(
             # Always the same shape, so that it is compiled once for all.
             part = np.pad(part, ((0, 0), (0, dispatch - count)), mode="edge")
             part = part.reshape(seeds, CHUNKS_PER_DISPATCH, EXAMPLES_PER_CHUNK)
-            found = map_lanes(lambda member, of_one: total(member, of_one, data, count), members, part)
+            found = map_lanes(functools.partial(total, data, count), members, part)
             for name in found[0]:
                 sums[name] = sums.get(name, 0) + np.array([of_one[name] for of_one in found], np.float64)
         return {name: value / examples for name, value in sums.items()}
@@ -162,11 +163,11 @@ def mean_score(
     return mean
 
 
-def compile_steps(problem: Problem) -> Callable[[TrainState, Pytree, np.ndarray, int], TrainState]:
-    """`(state, data, indices [n, batch], count) -> state`, of one seed, after the first `count` of the `n` batches."""
+def compile_steps(problem: Problem) -> Callable[[Pytree, int, TrainState, np.ndarray], TrainState]:
+    """`(data, count, state, indices [n, batch]) -> state`, of one seed, after the first `count` of the `n` batches."""
 
     @compile_once
-    def steps(state: TrainState, data: Pytree, indices: jax.Array, count: jax.Array) -> TrainState:
+    def steps(data: Pytree, count: jax.Array, state: TrainState, indices: jax.Array) -> TrainState:
         def step(i: jax.Array, state: TrainState) -> TrainState:
             gradient, extras = jax.grad(problem.loss, has_aux=True)(state.params, state.extras, data, indices[i])
             updates, optimizer = problem.optimizer.update(gradient, state.optimizer, state.params)
@@ -181,6 +182,8 @@ def _stack(members: list[TrainState]) -> TrainState:
     return jax.tree.map(lambda *leaves: jnp.asarray(np.stack(leaves)), *members)
 
 
-def _unstack(state: TrainState) -> list[TrainState]:
-    leaves, tree = jax.tree.flatten(jax.tree.map(np.asarray, state))
-    return [tree.unflatten([leaf[i] for leaf in leaves]) for i in range(len(leaves[0]))]
+def unstack(state: TrainState) -> list[TrainState]:
+    """The states of the seeds, one by one."""
+    arrays = jax.tree.map(np.asarray, state)
+    seeds = len(jax.tree.leaves(arrays)[0])
+    return [jax.tree.map(lambda leaf, i=i: leaf[i], arrays) for i in range(seeds)]
