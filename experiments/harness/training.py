@@ -111,7 +111,7 @@ def train(
             indices = batches(step, count)
             # Always the same shape, so that a shorter last dispatch does not compile anew.
             padded = np.pad(indices, ((0, 0), (0, STEPS_PER_DISPATCH - count), (0, 0)))
-            members = map_lanes(functools.partial(run, data, count), members, padded)
+            members = map_lanes(functools.partial(run, data, count), members, list(padded))
             step += count
             on_progress(step)
         state = _stack(members)
@@ -155,7 +155,7 @@ def mean_score(
             # Always the same shape, so that it is compiled once for all.
             part = np.pad(part, ((0, 0), (0, dispatch - count)), mode="edge")
             part = part.reshape(seeds, CHUNKS_PER_DISPATCH, EXAMPLES_PER_CHUNK)
-            found = map_lanes(functools.partial(total, data, count), members, part)
+            found = map_lanes(functools.partial(total, data, count), members, list(part))
             for name in found[0]:
                 sums[name] = sums.get(name, 0) + np.array([of_one[name] for of_one in found], np.float64)
         return {name: value / examples for name, value in sums.items()}
