@@ -51,16 +51,16 @@ def test_the_first_jobs_lines_come_at_once() -> None:
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError])
 def test_a_failure_stops_the_others_and_keeps_what_had_ended(error) -> None:
-    ended, failed = threading.Event(), threading.Event()
+    ended, begun = threading.Event(), threading.Event()
     stopped = []
 
     def fails(own):
-        assert ended.wait(60)
-        failed.set()
+        assert begun.wait(60)
         raise error("why")
 
     def endless(own):
-        assert failed.wait(60)
+        assert ended.wait(60)
+        begun.set()
         with timing.progress(own, "endless", 10) as on_progress:
             try:
                 while True:
