@@ -21,7 +21,7 @@ import optax
 from flax.linen import initializers
 from rich.console import Console
 
-from experiments.harness import classifier, compilation, config, models, program, run, timing, training
+from experiments.harness import classifier, compilation, config, jobs, models, program, run, timing, training
 from experiments.harness.batches import batch_indices
 from experiments.harness.data import Mnist, load_mnist
 from experiments.harness.errors import UserError
@@ -113,9 +113,11 @@ def run_all(cfg: Config, mnist: Mnist, console: Console) -> None:
     data = classifier.on_device(*all_examples(mnist))
     seconds: dict[str, float] = {}
     try:
-        for name in dict.fromkeys(cfg.models):
+        runs: dict[str, Callable[[Console], float]] = {}
+        for name in cfg.models:
             settings = settings_of(name, cfg)
-            seconds[name] = train(cfg.out / name, RUNS[name].model, settings, data, console, resume=cfg.resume)
+            runs[name] = functools.partial(train, cfg.out / name, RUNS[name].model, settings, data, resume=cfg.resume)
+        seconds.update(jobs.run_jobs(runs, console))
     finally:
         # Also after Ctrl-C: what is finished deserves its table.
         if seconds:

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from experiments import mnist
-from experiments.harness import training
+from experiments.harness import jobs, training
 from experiments.harness.data import Mnist
 
 MODELS = ["mlp-bn", "mlp", "conv-bn", "conv"]
@@ -129,6 +129,8 @@ def test_ctrl_c_keeps_what_is_finished_and_resume_completes_it(
 
     args = ["--models", "mlp-bn", "mlp", "--steps", STEPS, "--seeds", SEEDS]
     monkeypatch.setattr(mnist, "print_lines", stop)
+    # One after the other, so that it is known which run is finished then.
+    monkeypatch.setattr(jobs, "LANES", 1)
     assert main(tmp_path, *args) == 130
     assert capsys.readouterr().err.strip() == (
         "Stopped. Every finished evaluation is kept; the same command with --resume goes on."

@@ -151,7 +151,7 @@ def refuse(*args: Any) -> Any:
 
 
 def test_resuming_a_finished_run_does_no_work(folder: Path, whole: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(training, "_compile_steps", lambda _: refuse)
+    monkeypatch.setattr(training, "compile_steps", lambda _: refuse)
     monkeypatch.setattr(Checkpoints, "save", refuse)
     start(folder, resume=True)
     assert_same(folder, whole)

@@ -1,0 +1,124 @@
+"""How many steps per second a whole training loop makes: `python -m experiments.bench.training`.
+
+The four models of `experiments.mnist` with batches of 64: our loop beside a plain one in Flax (a jitted step per batch,
+fed from NumPy), PyTorch eagerly and with `torch.compile`, and `fit` of Keras on JAX; each as its users write it, the
+data in memory. All take turns, medians over rounds; the first step, which compiles, apart. "ten seeds" is ours with ten
+seeds at once, as a multiple of one. Peers that are not installed are left out (`pip install -e '.[peers]'`). Writes
+`summary.json` and `summary.md`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import tyro
+
+from experiments.bench import training_jax, training_torch
+from experiments.bench.training_jax import Trainer
+from experiments.harness import results
+
+TEN = "jaxbn, ten seeds"
+MAKERS: dict[str, Callable[[str, np.ndarray, np.ndarray], Trainer]] = {
+    "jaxbn": training_jax.ours,
+    "Flax": training_jax.flax,
+    "PyTorch": functools.partial(training_torch.torch_trainer, compiled=False),
+    "torch.compile": functools.partial(training_torch.torch_trainer, compiled=True),
+    "Keras": training_jax.keras,
+    TEN: functools.partial(training_jax.ours, seeds=10),
+}
+EXAMPLES = 60_000
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What to measure."""
+
+    models: tuple[Literal["mlp-bn", "mlp", "conv-bn", "conv"], ...] = ("mlp-bn", "mlp", "conv-bn", "conv")
+    """Which models."""
+    frameworks: tuple[str, ...] = tuple(MAKERS)
+    """Whose loops."""
+    steps: int = 100
+    """Steps of a turn."""
+    rounds: int = 7
+    """How often everyone has a turn; the median counts."""
+    out: Path = Path("results/training")
+    """The folder for the results."""
+
+
+def measure(model: str, options: Options) -> dict[str, Any]:
+    """Milliseconds per step of everyone, and seconds until the first step is done."""
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (EXAMPLES, 28, 28), np.uint8)
+    labels = rng.integers(0, 10, EXAMPLES, np.int32)
+    trainers: dict[str, Trainer] = {}
+    first: dict[str, float] = {}
+    for name in options.frameworks:
+        start = time.perf_counter()
+        try:
+            train = MAKERS[name](model, images, labels)
+        except ImportError:
+            continue
+        train(1)
+        first[name] = time.perf_counter() - start
+        trainers[name] = train
+    times: dict[str, list[float]] = {name: [] for name in trainers}
+    # The first round is not counted: Keras compiles anew for an epoch of another length.
+    for number in range(options.rounds + 1):
+        for name, train in trainers.items():
+            start = time.perf_counter()
+            train(options.steps)
+            if number:
+                times[name].append((time.perf_counter() - start) / options.steps)
+    milliseconds = {name: statistics.median(values) * 1e3 for name, values in times.items()}
+    return {"model": model, "milliseconds": milliseconds, "first": first}
+
+
+def tables(measured: list[dict[str, Any]]) -> str:
+    """Markdown: steps per second, everyone's time as a multiple of ours, and seconds until the first step."""
+    names = list(measured[0]["milliseconds"])
+    speeds, ratios, firsts = [], [], []
+    for m in measured:
+        times = m["milliseconds"]
+        speeds.append([m["model"], *(f"{1e3 / times[name]:,.0f}" for name in names if name != TEN)])
+        ratios.append([m["model"], *(f"{times[name] / times[names[0]]:.2f}" for name in names[1:])])
+        firsts.append([m["model"], *(f"{m['first'][name]:.1f}" for name in names)])
+    return "\n\n".join(
+        [
+            "Steps per second\n\n" + results.markdown_table(["model", *(n for n in names if n != TEN)], speeds),
+            f"Time per step, as a multiple of {names[0]}\n\n" + results.markdown_table(["model", *names[1:]], ratios),
+            "Seconds to build the model and make the first step\n\n"
+            + results.markdown_table(["model", *names], firsts),
+        ]
+    )
+
+
+def main(options: Options) -> int:
+    """Measure, and write the tables."""
+    wrong = set(options.frameworks) - set(MAKERS)
+    if wrong:
+        print(f"`--frameworks` must be among {', '.join(MAKERS)}, got {', '.join(sorted(wrong))}.", file=sys.stderr)
+        return 2
+    if min(options.steps, options.rounds) < 1:
+        print(f"`--steps` and `--rounds` must be at least 1, got {options.steps}, {options.rounds}.", file=sys.stderr)
+        return 2
+    measured = []
+    for model in options.models:
+        measured.append(measure(model, options))
+        print(model, {name: f"{t:.3f} ms" for name, t in measured[-1]["milliseconds"].items()}, flush=True)
+    text = tables(measured) + "\n"
+    print("\n" + text)
+    results.write_json(options.out / "summary.json", {"measured": measured, **results.describe_environment()})
+    results.write_text(options.out / "summary.md", text)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(tyro.cli(Options, description=__doc__)))
