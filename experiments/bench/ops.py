@@ -2,21 +2,20 @@
 
 Training forward, the same with the backward pass, and evaluation; ours beside Flax, Haiku, Equinox, Keras and PyTorch,
 beside the floor: the time to move the bytes that must be moved (forward 3 times the data, with the backward pass 8,
-evaluation 2) at the rate of a plain copy in the same run. All take turns, medians over rounds, compilation apart. "One
-by one" every call returns fresh arrays, whose pages the system has to clear; "in a loop" the results of one call are
-the input of the next inside one compiled program (PyTorch: inside one Python loop). Peers that are not installed are
-left out (`pip install -e '.[peers]'`). Writes `summary.json`, `summary.md` and `ops.png`.
+evaluation 2) at the rate of a plain copy in the same run. Scale and bias are learnt: they are arguments, and the
+backward pass includes their gradients. All take turns, medians over rounds, compilation apart. "One by one" every call
+returns fresh arrays, whose pages the system has to clear; "in a loop" the results of one call are the input of the next
+inside one compiled program (PyTorch, which compiles nothing, calls one by one there as well). Peers that are not
+installed are left out (`pip install -e '.[peers]'`). Writes `summary.json`, `summary.md` and `ops.png`.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import functools
 import math
 import statistics
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,11 +23,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import tyro
-from jax.extend.core import jaxpr_as_fun
 
+from experiments.bench.ops_calls import Call, copy_calls, jax_calls
+from experiments.bench.ops_report import draw, tables
 from experiments.bench.peers import norms
 from experiments.bench.peers_torch import torch_calls
-from experiments.harness import plotting, results
+from experiments.harness import results
 
 SHAPES = (
     (64, 100),
@@ -43,9 +43,6 @@ SHAPES = (
 CHANNEL_FIRST = {(128, 64, 112, 112)}
 # How often the data is moved, at the least.
 PASSES = {"forward": 3, "forward+backward": 8, "evaluation": 2}
-# Of the step that scale and bias make in a loop, lest their gradients be left out.
-RATE = 1e-6
-Call = Callable[[], Any]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,62 +59,6 @@ class Options:
     """Seconds that a turn takes at least."""
     out: Path = Path("results/ops")
     """The folder for the results."""
-
-
-def opened(norm: Any, x: jax.Array, *, train: bool) -> tuple[Any, list[jax.Array]]:
-    """The layer as `(arrays, x) -> [y, *what it remembers]`, and its arrays: scale, bias, running statistics.
-
-    As constants of the program a scale of 1 and a bias of 0 would be left out, which no training does.
-    """
-    closed = jax.make_jaxpr(lambda x: norm(x, train=train))(x)
-    return lambda arrays, x: jaxpr_as_fun(closed.replace(consts=arrays))(x), closed.consts
-
-
-def learning(layer: Any, arrays: list[jax.Array], x: jax.Array, dy: jax.Array) -> Any:
-    """Forward and backward: the arrays after a step, what is remembered, the output, the gradient of the data."""
-    is_learnt = [jnp.issubdtype(a.dtype, jnp.inexact) for a in arrays]
-
-    def of_learnt(learnt: list[jax.Array], x: jax.Array) -> tuple[jax.Array, list[jax.Array]]:
-        given = iter(learnt)
-        y, *remembered = layer([next(given) if l else a for a, l in zip(arrays, is_learnt, strict=True)], x)
-        return y, remembered
-
-    learnt = [a for a, l in zip(arrays, is_learnt, strict=True) if l]
-    y, pull, remembered = jax.vjp(of_learnt, learnt, x, has_aux=True)
-    slopes, dx = pull(dy.astype(y.dtype))
-    moved = iter([a + RATE * slope for a, slope in zip(learnt, slopes, strict=True)])
-    return [next(moved) if l else a for a, l in zip(arrays, is_learnt, strict=True)], remembered, y, dx
-
-
-def jax_calls(norm: Any, mode: str, x: jax.Array, dy: jax.Array, repeats: int) -> tuple[Call, Call, int]:
-    """One call, a compiled loop of `repeats`, and the bytes of temporary memory that the one call needs."""
-    layer, arrays = opened(norm, x, train=mode != "evaluation")
-
-    def call(arrays: list[jax.Array], _: Any, *given: jax.Array) -> Any:
-        """The results are the next arguments."""
-        if mode == "forward+backward":
-            arrays, remembered, *found = learning(layer, arrays, *given)
-        else:
-            y, *remembered = layer(arrays, *given)
-            found = [y]
-        return arrays, remembered, *(value.astype(x.dtype) for value in found)
-
-    data = (x, dy) if mode == "forward+backward" else (x,)
-    shapes = jax.eval_shape(call, arrays, None, *data)[1]
-    arguments = (arrays, [jnp.zeros(s.shape, s.dtype) for s in shapes], *data)
-    once = jax.jit(call).lower(*arguments).compile()
-    many = jax.jit(lambda *carry: jax.lax.fori_loop(0, repeats, lambda _, carry: call(*carry), carry))
-    loop = many.lower(*arguments).compile()
-    memory: Any = once.memory_analysis()
-    return functools.partial(once, *arguments), functools.partial(loop, *arguments), memory.temp_size_in_bytes
-
-
-def copy_calls(x: jax.Array, repeats: int) -> tuple[Call, Call]:
-    """A copy, one by one and in a loop; the number that is added keeps the compiler from leaving it out."""
-    one = jnp.ones((), x.dtype)
-    once = jax.jit(lambda x, one: x + one).lower(x, one).compile()
-    loop = jax.jit(lambda x, one: jax.lax.fori_loop(0, repeats, lambda _, x: x + one, x)).lower(x, one).compile()
-    return functools.partial(once, x, one), functools.partial(loop, x, one)
 
 
 def seconds(call: Call) -> float:
@@ -163,43 +104,6 @@ def measure(shape: tuple[int, ...], dtype: str, mode: str, options: Options) -> 
         times["floor"] = times.pop("copy") * PASSES[mode] / 2
     micro = {way: {name: t * 1e6 for name, t in times.items()} for way, times in found.items()}
     return {"shape": list(shape), "dtype": dtype, "mode": mode, "microseconds": micro, "memory": memory}
-
-
-def tables(measured: list[dict[str, Any]]) -> str:
-    """Markdown: microseconds of ours, and everyone's time as a multiple of it."""
-    text = []
-    for mode in PASSES:
-        for way in ("in a loop", "one by one"):
-            rows = [m for m in measured if m["mode"] == mode]
-            names = [name for name in rows[0]["microseconds"][way] if name != "jaxbn"]
-            body, ratios = [], []
-            for m in rows:
-                times = m["microseconds"][way]
-                ratios.append([times[name] / times["jaxbn"] for name in names])
-                label = f"{'x'.join(map(str, m['shape']))} {m['dtype']}"
-                body.append([label, f"{times['jaxbn']:.0f}", *(f"{r:.2f}" for r in ratios[-1])])
-            means = np.exp(np.mean(np.log(ratios), 0))
-            body.append(["geometric mean", "", *(f"{r:.2f}" for r in means)])
-            head = ["data", "jaxbn, µs", *names]
-            text.append(f"{mode}, {way}: times of others / ours\n\n" + results.markdown_table(head, body))
-    return "\n\n".join(text) + "\n"
-
-
-def draw(path: Path, measured: list[dict[str, Any]]) -> None:
-    """Everyone's time as a multiple of the floor, in a loop, for every shape of the first dtype."""
-    figure, axes = plotting.new_figure(len(PASSES))
-    for ax, mode in zip(axes, PASSES, strict=True):
-        rows = [m for m in measured if m["mode"] == mode and m["dtype"] == measured[0]["dtype"]]
-        for number, name in enumerate(rows[0]["microseconds"]["in a loop"]):
-            if name != "floor":
-                times = [m["microseconds"]["in a loop"] for m in rows]
-                colour = plotting.COLOURS[number % len(plotting.COLOURS)]
-                line = "o--" if name == "PyTorch" else "o-"
-                ax.plot([t[name] / t["floor"] for t in times], line, label=name, color=colour, alpha=0.8)
-        ax.set_xticks(range(len(rows)), ["x".join(map(str, m["shape"])) for m in rows], rotation=40, ha="right")
-        ax.set(yscale="log", title=f"{mode}, {rows[0]['dtype']}: time / floor")
-    axes[0].legend(fontsize=8)
-    plotting.save_figure(figure, path)
 
 
 def main(options: Options) -> int:
