@@ -20,7 +20,7 @@ from jaxbn._sums import total, total_of_tangent
 
 # Fewer values have no output large enough to show the difference.
 _MANY = 1024
-# In so many parts, no part makes up a quarter of the sum unless one value stands out.
+# In so many parts, hardly one makes up a quarter of the sum unless a value stands out.
 _PARTS = 8
 
 

@@ -20,17 +20,22 @@ from jaxbn._fold import alone, folded_sum
 
 def total(values: jax.Array, reduced: Sequence[int]) -> jax.Array:
     """Sum over some axes, which stay with size 1."""
-    return total_of_tangent(values, reduced) if alone() else _total_shared(values, tuple(reduced))
+    return total_of_tangent(values, reduced) if _whole(values) else _total_shared(values, tuple(reduced))
 
 
 def total_of_tangent(values: jax.Array, reduced: Sequence[int]) -> jax.Array:
     """The same by primitives alone, so that it has a transpose."""
-    return _total.bind(values, reduced=tuple(reduced)) if alone() else jnp.sum(values, reduced, keepdims=True)
+    return _total.bind(values, reduced=tuple(reduced)) if _whole(values) else jnp.sum(values, reduced, keepdims=True)
 
 
 def spread(value: jax.Array, like: jax.Array) -> jax.Array:
     """`value`, of size 1 along some axes of `like`, as it takes part in arithmetic with it."""
-    return _spread.bind(value, shape=like.shape) if alone() else value
+    return _spread.bind(value, shape=like.shape) if _whole(like) else value
+
+
+def _whole(values: jax.Array) -> bool:
+    """Whether the values are on one device, and not in shards, even if it is one shard of explicitly sharded axes."""
+    return alone() and not any(jax.typeof(values).sharding.spec)
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(1,))

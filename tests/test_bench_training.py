@@ -25,7 +25,15 @@ def test_it_measures_whoever_is_there_and_writes_its_tables(tmp_path, monkeypatc
     assert (tmp_path / "summary.md").read_text() in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("options", [training.Options(frameworks=("Torch",)), training.Options(steps=0)])
+@pytest.mark.parametrize(
+    "options",
+    [
+        training.Options(frameworks=("Torch",)),
+        training.Options(steps=0),
+        training.Options(frameworks=("Flax",)),
+        training.Options(models=()),
+    ],
+)
 def test_a_mistake_is_one_line(options, capsys):
     assert training.main(options) == 2
     assert capsys.readouterr().err.count("\n") == 1

@@ -134,6 +134,17 @@ def test_a_large_value_is_found_and_its_sum_exact(large):
     np.testing.assert_allclose(got, exact, rtol=1.2e-7)
 
 
+@pytest.mark.parametrize("spec", [("i",), (None, "i")])
+def test_an_explicit_mesh_of_one_device(spec):
+    mesh = jax.make_mesh((1,), ("i",), axis_types=(jax.sharding.AxisType.Explicit,), devices=jax.devices()[:1])
+    x, dy = noise((64, 6, 6, 4)) + np.float32(3), noise((64, 6, 6, 4), 1)
+    params, state = init_batch_norm(4)
+    with jax.set_mesh(mesh):
+        placed = jax.device_put(x, jax.sharding.NamedSharding(mesh, jax.P(*spec)))
+        got = jax.jit(jax.grad(lambda x: (dy * batch_norm(params, state, x, True)[0]).sum()))(placed)
+    assert_close(got, reference.gradient(x, dy, 1.0)[0], GRADIENT["float32"])
+
+
 def test_no_more_than_an_eighth_of_the_data_is_left_to_reductions():
     x = noise((64, 16, 16, 4))
     params, state = init_batch_norm(4)

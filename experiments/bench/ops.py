@@ -109,8 +109,11 @@ def measure(shape: tuple[int, ...], dtype: str, mode: str, options: Options) -> 
 def main(options: Options) -> int:
     """Measure, and write the tables."""
     wrong = set(options.shapes) - set(range(len(SHAPES)))
-    if wrong:
+    if wrong or not options.shapes:
         print(f"`--shapes` must be numbers from 0 to {len(SHAPES) - 1}, got {sorted(wrong)}.", file=sys.stderr)
+        return 2
+    if not options.dtypes or options.rounds < 1:
+        print(f"`--dtypes` must name one and `--rounds` be at least 1, got {options.rounds}.", file=sys.stderr)
         return 2
     measured = []
     for number in options.shapes:

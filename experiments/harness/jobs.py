@@ -25,8 +25,8 @@ def run_jobs(jobs: dict[str, Callable[[Console], T]], console: Console) -> Itera
         console: where it comes out.
 
     Raises:
-        BaseException: what the first job that failed has raised. The others are then stopped at their next progress;
-            the results of those that had ended are yielded before.
+        BaseException: what the first job, in their order, that failed has raised. The others are then stopped at their
+            next progress; the results of those that had ended are yielded before.
     """
     stop = threading.Event()
     with timing.bars(console) as bars, ThreadPoolExecutor(LANES, thread_name_prefix="job") as pool:
@@ -37,10 +37,13 @@ def run_jobs(jobs: dict[str, Callable[[Console], T]], console: Console) -> Itera
         failure: BaseException | None = None
         for (name, future), file in zip(futures.items(), lines, strict=True):
             try:
-                if not failure or future.done():
+                if not failure or not (future.cancelled() or future.exception()):
                     file.release()
                     result = future.result()
                     yield name, result
+            except GeneratorExit:
+                stop.set()
+                raise
             except BaseException as error:
                 stop.set()
                 pool.shutdown(wait=True, cancel_futures=True)

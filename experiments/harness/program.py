@@ -36,6 +36,7 @@ def run(
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("\nStopped. Every finished evaluation is kept; the same command with --resume goes on.", file=sys.stderr)
+        goes_on = " Every finished evaluation is kept; the same command with --resume goes on."
+        print("\nStopped." + goes_on * hasattr(config_class, "resume"), file=sys.stderr)
         return 130
     return 0

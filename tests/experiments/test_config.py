@@ -9,7 +9,7 @@ from typing import Any, Literal
 import pytest
 
 from experiments import mnist, plot_results, preprocessing
-from experiments.harness import config
+from experiments.harness import config, program
 from experiments.harness.errors import UserError
 
 
@@ -126,3 +126,18 @@ def test_a_folder_without_permission_is_refused(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(config.tempfile, "TemporaryFile", fail)
     with pytest.raises(UserError, match=r"\(Permission denied\); name another one\.$"):
         config.require_writable("--out", tmp_path)
+
+
+@dataclasses.dataclass(frozen=True)
+class Brief:
+    seeds: int = 1
+    """How many."""
+
+
+@pytest.mark.parametrize(("config_class", "words"), [(Brief, "\nStopped.\n"), (Config, "--resume goes on.\n")])
+def test_after_ctrl_c_only_what_can_be_resumed_is_said_to_be(config_class, words, capsys):
+    def work(*_):
+        raise KeyboardInterrupt
+
+    assert program.run(config_class, [], "experiments.it", "", work) == 130
+    assert capsys.readouterr().err.endswith(words)
