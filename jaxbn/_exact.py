@@ -1,4 +1,4 @@
-"""Sums that are fast, and a sum of squares and an inverse square root that are right to the last digit.
+"""A sum of squares and an inverse square root that are right to the last digit.
 
 One value far above the others becomes an output of up to `sqrt(count)`, which shows every digit that they lose: a plain
 sum loses some at each step once the large value is in it, and `lax.rsqrt` is off by up to 1.4 units of the last place.

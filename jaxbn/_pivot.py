@@ -49,7 +49,6 @@ def means_about(
     x: jax.Array, pivot: jax.Array, reduced: Sequence[int], weights: jax.Array | None
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Count, and means of `x - pivot` and of its square, where there are weights with those."""
-
     deviation = x - spread(pivot, x)
     if weights is None:
         count = jnp.full_like(pivot.real, math.prod(x.shape[d] for d in reduced))
