@@ -23,7 +23,7 @@ from rich.console import Console
 
 from experiments.harness import classifier, compilation, config, jobs, models, program, run, timing, training
 from experiments.harness.batches import batch_indices
-from experiments.harness.data import Mnist, load_mnist
+from experiments.harness.data import Mnist, load_kept
 from experiments.harness.errors import UserError
 from experiments.mnist_report import report
 from jaxbn import presets
@@ -92,7 +92,7 @@ def main(args: list[str] | None = None) -> int:
 def work(cfg: Config, console: Console) -> None:
     """Check, load the data, train and report."""
     check(cfg)
-    run_all(cfg, load_mnist(cfg.data_dir, report=console.print), console)
+    run_all(cfg, load_kept(cfg.data_dir, report=console.print), console)
 
 
 def check(cfg: Config) -> None:

@@ -19,7 +19,7 @@ from rich.console import Console
 
 from experiments import mnist
 from experiments.harness import classifier, compilation, config, program, run, timing
-from experiments.harness.data import load_mnist
+from experiments.harness.data import load_kept
 from experiments.preprocessing_plots import draw_clouds, draw_digits, draw_spectrum
 from experiments.preprocessing_report import report
 from jaxbn.preprocess import fit_center, fit_min_max, fit_pca, fit_standardize, fit_whiten, transform
@@ -64,7 +64,7 @@ def main(args: list[str] | None = None) -> int:
 def work(cfg: Config, console: Console) -> None:
     """Check, load the data, draw, train and report."""
     check(cfg)
-    images, labels = mnist.all_examples(load_mnist(cfg.data_dir, report=console.print))
+    images, labels = mnist.all_examples(load_kept(cfg.data_dir, report=console.print))
     pixels = jnp.asarray(images.reshape(len(images), -1)).astype(jnp.float32) / 255
     training = pixels[mnist.VALIDATION : mnist.VALIDATION + mnist.TRAINING]
     transforms = {shown: fit(training) for shown, fit in FITS.items()}

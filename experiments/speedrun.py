@@ -25,9 +25,8 @@ from rich.console import Console
 
 from experiments import speedrun_nets as nets
 from experiments.harness import config, program, timing
-from experiments.harness.data import Mnist
+from experiments.harness.data import Mnist, load_kept
 from experiments.speedrun_compilation import compile_all
-from experiments.speedrun_data import load
 from experiments.speedrun_report import Clock, Run, report
 from experiments.speedrun_training import Recipe, train_once
 
@@ -70,7 +69,7 @@ def work(cfg: Config, console: Console) -> None:
     recipe, net = RECIPES[cfg.net], make_net(cfg.net)
     shapes = [(TRAINING - VALIDATION, VALIDATION), (TRAINING, TEST)][not cfg.validate]
     with ThreadPoolExecutor(1) as pool:
-        loading = pool.submit(clock.timed("data", load), cfg.data_dir, console.print)
+        loading = pool.submit(clock.timed("data", load_kept), cfg.data_dir, console.print)
         pictures = [jax.ShapeDtypeStruct((n, 28, 28), jnp.uint8) for n in shapes]
         programs = clock.timed("compile", compile_all)(net, recipe, *pictures)
         images, labels, scored, targets = map(jnp.asarray, split(loading.result(), validate=cfg.validate))

@@ -165,6 +165,9 @@ def _keras(shape: Sequence[int], epsilon: float, axis: int) -> Norm:
 def _torch(features: int, epsilon: float) -> Layer:
     import torch
 
+    def features_last(part: torch.Tensor) -> np.ndarray:
+        return np.moveaxis(part.float().numpy(), 1, -1)
+
     def layer(x: np.ndarray, cotangent: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         # NumPy has no bfloat16 of PyTorch's; through float32 the values stay as they are.
         dtype = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}[str(x.dtype)]
@@ -172,8 +175,7 @@ def _torch(features: int, epsilon: float) -> Layer:
         given = torch.from_numpy(np.moveaxis(cotangent.astype(np.float32), -1, 1).copy()).to(dtype)
         norm = torch.nn.BatchNorm2d(features, eps=epsilon)
         y = norm(data)
-        y.backward(given)
-        parts = (y.detach(), data.grad)
-        return tuple(np.moveaxis(part.float().numpy(), 1, -1) for part in parts)
+        (gradient,) = torch.autograd.grad(y, data, given)
+        return features_last(y.detach()), features_last(gradient)
 
     return layer

@@ -10,6 +10,9 @@ import jax
 
 def cache_compilations() -> None:
     """Turn on JAX's persistent cache in the user's cache folder, unless the user has chosen one or it can't be made."""
+    if "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS" not in os.environ:
+        # Most programs here compile faster than the default of a second, but there are a dozen of them.
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
     if os.environ.get("JAX_COMPILATION_CACHE_DIR"):
         return
     folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "jaxbn" / "xla"
@@ -19,5 +22,3 @@ def cache_compilations() -> None:
         return
     if os.access(folder, os.W_OK):
         jax.config.update("jax_compilation_cache_dir", str(folder))
-        # Most programs here compile faster than the default of a second, but there are a dozen of them.
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)

@@ -36,7 +36,7 @@ def load_stand_in(data_dir: Path | None = None, report: Any = None) -> Mnist:
 
 def shrink(patch: pytest.MonkeyPatch) -> None:
     """Makes a run a matter of seconds; also in a process of its own."""
-    patch.setattr(mnist, "load_mnist", load_stand_in)
+    patch.setattr(mnist, "load_kept", load_stand_in)
     sizes = {"VALIDATION": 10, "TRAINING": 130, "TEST": 120, "BATCH_SIZE": 20, "EVALUATE_EVERY": 2, "PRINT_EVERY": 4}
     for name, value in sizes.items():
         patch.setattr(mnist, name, value)

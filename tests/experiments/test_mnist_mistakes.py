@@ -34,7 +34,7 @@ def say_one_line(capsys: pytest.CaptureFixture[str], words: str = "") -> None:
 def test_bad_input_is_one_line_before_any_work(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, args: list[str]
 ) -> None:
-    monkeypatch.setattr(mnist, "load_mnist", lambda *_, **__: pytest.fail("work was started"))
+    monkeypatch.setattr(mnist, "load_kept", lambda *_, **__: pytest.fail("work was started"))
     (tmp_path / "summary.json").write_bytes(b"precious")
     (tmp_path / "conv").mkdir()
     (tmp_path / "conv" / "config.json").write_text('{"steps": 5000}')
@@ -55,7 +55,7 @@ def test_a_file_as_out_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture
 def test_without_data_nothing_is_touched(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, error: Any, status: int
 ) -> None:
-    monkeypatch.setattr(mnist, "load_mnist", lambda *_, **__: (_ for _ in ()).throw(error))
+    monkeypatch.setattr(mnist, "load_kept", lambda *_, **__: (_ for _ in ()).throw(error))
     (tmp_path / "summary.json").write_bytes(b"precious")
     assert mnist.main(["--out", str(tmp_path)]) == status
     assert len(capsys.readouterr().err.strip().splitlines()) == 1

@@ -41,7 +41,7 @@ def _quick_compilation() -> Iterator[None]:
 
 def shrink(patch: pytest.MonkeyPatch) -> None:
     test_mnist.shrink(patch)
-    patch.setattr(preprocessing, "load_mnist", load_stand_in)
+    patch.setattr(preprocessing, "load_kept", load_stand_in)
     # Two of the transforms are enough to go through everything.
     patch.setattr(preprocessing, "FITS", {n: preprocessing.FITS[n] for n in ("decorrelated", "ZCA-whitened")})
     patch.setattr(preprocessing, "INPUTS", ("original", "ZCA-whitened"))
@@ -129,7 +129,7 @@ def test_ctrl_c_keeps_what_is_finished_and_resume_completes_it(
 def test_bad_input_is_one_line_before_any_work(
     args: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(preprocessing, "load_mnist", lambda *_, **__: pytest.fail("work was started"))
+    monkeypatch.setattr(preprocessing, "load_kept", lambda *_, **__: pytest.fail("work was started"))
     (tmp_path / "mlp-original").mkdir()
     (tmp_path / "mlp-original" / "config.json").write_text('{"steps": 5000}')
     assert preprocessing.main(["--out", str(tmp_path), *args]) == 2

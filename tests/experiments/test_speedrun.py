@@ -12,8 +12,7 @@ import numpy as np
 import pytest
 import test_mnist
 
-from experiments import speedrun, speedrun_compilation, speedrun_data, speedrun_nets, speedrun_report, speedrun_training
-from experiments.harness.data import Mnist
+from experiments import speedrun, speedrun_compilation, speedrun_nets, speedrun_report, speedrun_training
 from experiments.speedrun_training import Recipe
 
 NETS = {"fast": lambda: speedrun_nets.strided((4, 6), crop=20), "tutorial": speedrun_nets.tutorial}
@@ -30,7 +29,7 @@ def _quick_compilation() -> Iterator[None]:
 
 @pytest.fixture
 def _small(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(speedrun, "load", test_mnist.load_stand_in)
+    monkeypatch.setattr(speedrun, "load_kept", test_mnist.load_stand_in)
     monkeypatch.setattr(speedrun, "RECIPES", dict.fromkeys(NETS, SMALL))
     for name, value in SIZES.items():
         monkeypatch.setattr(speedrun, name, value)
@@ -175,35 +174,3 @@ def test_the_clock_counts_from_the_beginning_of_the_process(monkeypatch: pytest.
     assert 0 < first <= speedrun_report.seconds_of_process()
     monkeypatch.setattr(Path, "read_text", lambda _: "no numbers")
     assert speedrun_report.seconds_of_process() > 0
-
-
-def test_the_data_are_kept_as_one_file_and_replaced_when_damaged(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    stand_in, said, loaded = test_mnist.load_stand_in(), [], []
-
-    def slow(data_dir: Path | None = None, report: Any = None) -> Mnist:
-        loaded.append(data_dir)
-        return stand_in
-
-    def verify(mnist: Mnist) -> Mnist:
-        for kept, original in zip(mnist, stand_in, strict=True):
-            if not np.array_equal(kept, original):
-                raise speedrun_data.DamagedDataError("other numbers")
-        return mnist
-
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr(speedrun_data, "load_mnist", slow)
-    monkeypatch.setattr(speedrun_data, "verify", verify)
-    path = tmp_path / "jaxbn" / "mnist.npz"
-    for damage, loads in ((None, 1), (None, 1), (b"", 2), (b"PK no archive", 3)):
-        if damage is not None:
-            path.write_bytes(damage)
-        verify(speedrun_data.load(None, said.append))
-        assert len(loaded) == loads
-    np.savez(path, **stand_in._replace(test_labels=stand_in.test_labels + 1)._asdict())
-    verify(speedrun_data.load(None, said.append))
-    assert len(loaded) == 4
-    assert len(said) == 4
-    speedrun_data.load(tmp_path, said.append)
-    assert loaded[-1] == tmp_path

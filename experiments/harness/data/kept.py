@@ -1,0 +1,51 @@
+"""MNIST as one file of plain arrays: read and checked in a third of a second, where 70,000 PNGs take three."""
+
+import os
+import tempfile
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from experiments.harness.data.arrays import Mnist, verify
+from experiments.harness.data.errors import DamagedDataError
+from experiments.harness.data.loading import load_mnist
+
+
+def load_kept(data_dir: str | os.PathLike[str] | None, report: Callable[[str], None] = print) -> Mnist:
+    """MNIST from the folder named, or else from the file that the first run keeps in the user's cache folder.
+
+    Args:
+        data_dir: as in `load_mnist`; None for the file, and for all other sources where it is missing or damaged.
+        report: as in `load_mnist`.
+
+    Returns:
+        As `load_mnist`, and with the same checks.
+
+    Raises:
+        UserError: as in `load_mnist`.
+    """
+    if data_dir is not None:
+        return load_mnist(data_dir, report=report)
+    path = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "jaxbn" / "mnist.npz"
+    try:
+        with path.open("rb") as file, np.load(file) as arrays:
+            return verify(Mnist(**arrays))
+    except (OSError, EOFError, ValueError, TypeError, zipfile.BadZipFile, DamagedDataError):
+        mnist = load_mnist(report=report)
+    try:
+        _keep(mnist, path)
+    except OSError as error:
+        report(
+            f"MNIST is loaded, but could not be kept in {path} ({error.strerror}): name a writable folder with 60 MB "
+            f"of free space by XDG_CACHE_HOME, and the next run starts 3 s sooner."
+        )
+    return mnist
+
+
+def _keep(mnist: Mnist, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="incomplete.", dir=path.parent) as temporary:
+        np.savez(Path(temporary, path.name), **mnist._asdict())
+        Path(temporary, path.name).replace(path)
