@@ -45,7 +45,7 @@ def report(out: Path, seconds: dict[str, float], console: Console) -> None:
     notes = [
         "In parentheses: the tutorial's own numbers, from one run each.",
         *([why_modes_differ(records["conv-bn"])] if "conv-bn" in records else []),
-        *(paired(name, records[name], plain, records[plain]) for name, plain in PAIRS if {name, plain} <= set(records)),
+        *(line for pair in PAIRS if (line := paired(*pair, *(records.get(name, []) for name in pair)))),
     ]
     results.write_text(out / "summary.md", results.markdown_table(header, rows) + "\n\n" + "\n\n".join(notes) + "\n")
     plot_results.plot(out, list(seconds))
@@ -103,18 +103,20 @@ def why_modes_differ(records: list[Record]) -> str:
     return line
 
 
-def paired(name: str, records: list[Record], plain_name: str, plain: list[Record]) -> str:
-    """One line on what batch norm changed, from runs with the same seeds, hence the same batches."""
+def paired(name: str, plain_name: str, records: list[Record], plain: list[Record]) -> str:
+    """What batch norm changed, where both runs have the same seeds, hence the same batches: one line, or none."""
+    normalised, plain_ones = (
+        {(record["step"], record["seed"]): record for record in runs} for runs in (records, plain)
+    )
+    common = sorted(normalised.keys() & plain_ones.keys())
     parts = []
-    common = sorted({record["step"] for record in records} & {record["step"] for record in plain})
-    for step in dict.fromkeys((common[0], common[-1])):
+    for step in dict.fromkeys(step for step, _ in common[:1] + common[-1:]):
+        pairs = [(normalised[key], plain_ones[key]) for key in common if key[0] == step]
         for metric, statistics in (("test_acc", "running"), ("test_batch_stats_acc", "batch")):
-            after, before = (
-                np.array([record[key] for record in runs if record["step"] == step])
-                for runs, key in ((records, metric), (plain, "test_acc"))
-            )
-            points = 100 * (after - before)
+            points = 100 * np.array([after[metric] - before["test_acc"] for after, before in pairs])
             error = f" ± {points.std(ddof=1) / np.sqrt(len(points)):.2f}" if len(points) > 1 else ""
             parts.append(f"{points.mean():+.2f}{error} at step {step:,} with {statistics} statistics")
+    if not parts:
+        return ""
     seeds = f"paired over {len(points)} seeds, ± standard error" if len(points) > 1 else "one seed"
     return f"{name} against {plain_name}, points of test accuracy ({seeds}): {', '.join(parts)}."
