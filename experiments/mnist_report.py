@@ -45,7 +45,7 @@ def report(out: Path, seconds: dict[str, float], console: Console) -> None:
     notes = [
         "In parentheses: the tutorial's own numbers, from one run each.",
         *([why_modes_differ(records["conv-bn"])] if "conv-bn" in records else []),
-        *(line for pair in PAIRS if (line := paired(*pair, *(records.get(name, []) for name in pair)))),
+        *(paired(*pair, *(records[name] for name in pair)) for pair in PAIRS if set(pair) <= set(records)),
     ]
     results.write_text(out / "summary.md", results.markdown_table(header, rows) + "\n\n" + "\n\n".join(notes) + "\n")
     plot_results.plot(out, list(seconds))
@@ -104,7 +104,7 @@ def why_modes_differ(records: list[Record]) -> str:
 
 
 def paired(name: str, plain_name: str, records: list[Record], plain: list[Record]) -> str:
-    """What batch norm changed, where both runs have the same seeds, hence the same batches: one line, or none."""
+    """One line on what batch norm changed, where both runs have the same seeds, hence the same batches."""
     normalised, plain_ones = (
         {(record["step"], record["seed"]): record for record in runs} for runs in (records, plain)
     )
@@ -116,7 +116,7 @@ def paired(name: str, plain_name: str, records: list[Record], plain: list[Record
             points = 100 * np.array([after[metric] - before["test_acc"] for after, before in pairs])
             error = f" ± {points.std(ddof=1) / np.sqrt(len(points)):.2f}" if len(points) > 1 else ""
             parts.append(f"{points.mean():+.2f}{error} at step {step:,} with {statistics} statistics")
-    if not parts:
-        return ""
-    seeds = f"paired over {len(points)} seeds, ± standard error" if len(points) > 1 else "one seed"
+    if not common:
+        return f"{name} and {plain_name} have no evaluation of the same seed at the same step, and are not compared."
+    seeds = f"paired over {len(points)} seeds, ± standard error" if len(points) > 1 else f"seed {common[-1][1]}"
     return f"{name} against {plain_name}, points of test accuracy ({seeds}): {', '.join(parts)}."

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 import jax
+
+from experiments.harness.cache import cache_folder
 
 
 def cache_compilations() -> None:
@@ -15,7 +16,7 @@ def cache_compilations() -> None:
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
     if os.environ.get("JAX_COMPILATION_CACHE_DIR"):
         return
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "jaxbn" / "xla"
+    folder = cache_folder() / "xla"
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import sys
 import threading
@@ -19,10 +20,9 @@ _WIDTH_OF_A_LOG = 160
 
 def make_console() -> Console:
     """The console that all output of an experiment goes through."""
-    console = Console(highlight=False, emoji=False, markup=False)
-    return (
-        console if console.is_terminal else Console(width=_WIDTH_OF_A_LOG, highlight=False, emoji=False, markup=False)
-    )
+    plain = functools.partial(Console, highlight=False, emoji=False, markup=False)
+    console = plain()
+    return console if console.is_terminal else plain(width=_WIDTH_OF_A_LOG, soft_wrap=True)
 
 
 class JobConsole(Console):

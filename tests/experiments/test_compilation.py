@@ -32,6 +32,11 @@ def test_it_lies_in_the_users_cache_folder(tmp_path: Path) -> None:
     ]
 
 
+def test_a_relative_cache_folder_is_ignored(tmp_path: Path) -> None:
+    expected = [str(tmp_path / ".cache" / "jaxbn" / "xla"), "0.1"]
+    assert chosen({"HOME": str(tmp_path), "XDG_CACHE_HOME": "relative"}) == expected
+
+
 @pytest.mark.parametrize("blocked", ["file", "file/below"])
 def test_without_a_folder_there_is_none(blocked: str, tmp_path: Path) -> None:
     (tmp_path / "file").touch()

@@ -140,12 +140,15 @@ def test_the_pair_is_compared_seed_by_seed(tmp_path: Path) -> None:
 
 
 def test_runs_of_other_lengths_or_seeds_are_compared_where_they_meet(tmp_path: Path) -> None:
-    write(tmp_path, "conv-bn", {500: [0.90, 0.95], 1_000: [0.96, 0.97]})
+    write(tmp_path, "conv-bn", {500: [0.90, 0.95], 1_000: [0.96, 0.97], 1_500: [0.98, 0.98]})
     text = {}
-    for name, plain in {"fewer seeds": {500: [0.89]}, "no common step": {100: [0.89, 0.92]}}.items():
+    for name, plain in {"fewer": {500: [0.89], 1_000: [0.94]}, "no common step": {100: [0.89, 0.92]}}.items():
         write(tmp_path, "conv", plain)
         mnist_report.report(tmp_path, {"conv-bn": 1.0, "conv": 1.0}, Console(file=io.StringIO()))
         text[name] = (tmp_path / "summary.md").read_text()
-    assert "accuracy (one seed): +1.00 at step 500 with running statistics, +8.00 at step 500" in text["fewer seeds"]
-    assert "against" not in text["no common step"]
+    assert (
+        "accuracy (seed 0): +1.00 at step 500 with running statistics, +8.00 at step 500 with batch statistics, "
+        "+2.00 at step 1,000 with running statistics, +3.00 at step 1,000 with batch statistics."
+    ) in text["fewer"]
+    assert "conv-bn and conv have no evaluation of the same seed at the same step" in text["no common step"]
     assert "| conv | " in text["no common step"]

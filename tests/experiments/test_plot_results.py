@@ -35,6 +35,8 @@ def test_every_model_has_its_curve_of_errors(tmp_path: Path, drawn: Callable[[],
     write(tmp_path, "mlp", {500: [0.7]})
     assert plot_results.main(["--out", str(tmp_path)]) == 0
     (ax,) = drawn()
+    assert ax.get_title() == "Error on all 10,000 test images, mean and range of 1 to 2 seeds"
+    assert [line.get_marker() for line in ax.lines] == ["o", ""]  # One evaluation is no line.
     assert [line.get_label() for line in ax.lines] == ["mlp", "conv"]
     np.testing.assert_allclose(ax.lines[1].get_ydata(), [0.15, 0.06])
     np.testing.assert_allclose(ax.lines[0].get_ydata(), [0.3])
@@ -47,6 +49,7 @@ def test_conv_bn_is_shown_with_both_statistics_beside_the_tutorials_readings(
     write(tmp_path, "conv-bn", {500: [0.5], 2_000: [0.9]}, test_batch_stats_acc=0.97)
     plot_results.plot(tmp_path, ["mlp-bn", "conv-bn"])
     errors, modes = drawn()
+    assert errors.get_title() == "Error on all 10,000 test images"
     running, batch, printed = modes.lines
     np.testing.assert_allclose(running.get_ydata(), [0.5, 0.9])
     np.testing.assert_allclose(batch.get_ydata(), [0.97, 0.97])

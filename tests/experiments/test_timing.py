@@ -23,9 +23,9 @@ def test_without_a_terminal_there_are_only_plain_lines(capsys: pytest.CaptureFix
     console = timing.make_console()
     with timing.progress(console, "mlp", 100) as step:
         step(50)
-        console.print("[bold]STEP 50: :smile: " + "x" * 100 + " y")
+        console.print("[bold]STEP 50: :smile: " + "x" * 200 + " y")
         step(100)
-    assert capsys.readouterr() == ("[bold]STEP 50: :smile: " + "x" * 100 + " y\n", "")
+    assert capsys.readouterr() == ("[bold]STEP 50: :smile: " + "x" * 200 + " y\n", "")
 
 
 def test_on_a_terminal_there_is_a_bar_with_the_time_left() -> None:
