@@ -238,4 +238,5 @@ def print_lines(evaluation: training.Evaluation, last: bool, console: Console) -
 
 if __name__ == "__main__":
     compilation.cache_compilations()
+    compilation.leave_loops_rolled()
     timing.leave(main())
