@@ -1,8 +1,8 @@
 """The tutorial's four MNIST runs: `python -m experiments.mnist`.
 
 A dense and a convolutional network, each with and without batch norm, with the tutorial's own hyper-parameters, in its
-order and with its lines; then a table beside the numbers it printed, a plot and files. Less than a minute on 2 cores, and
-on the first run some seconds more for the data. Expect a test accuracy of about .970 (mlp-bn), .974 (mlp), .986
+order and with its lines; then a table beside the numbers it printed, a plot and files. Less than a minute on 2 cores,
+and on the first run some seconds more for the data. Expect a test accuracy of about .970 (mlp-bn), .974 (mlp), .986
 (conv-bn) and .984 (conv).
 """
 
