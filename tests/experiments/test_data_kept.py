@@ -98,13 +98,15 @@ def test_a_folder_that_is_named_is_read(loads: list[Path | None], path: Path) ->
 def test_it_is_written_whole_or_not_at_all(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full_disk(file: BinaryIO, **_: np.ndarray) -> None:
         file.write(b"half")
-        assert not path.exists()
+        assert path.read_bytes() == b"damaged"
         raise OSError(errno.ENOSPC, "No space left on device")
 
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"damaged")
     with monkeypatch.context() as patch:
         patch.setattr(np, "savez", full_disk)
         lines = load_and_verify()
-        assert list(path.parent.iterdir()) == []
+    assert list(path.parent.iterdir()) == [path]
     assert lines[1:] == [
         f"MNIST is loaded, but could not be kept in {path} (No space left on device): name a writable folder with "
         "60 MB of free space by XDG_CACHE_HOME, and the next run starts 3 s sooner."

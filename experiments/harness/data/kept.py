@@ -50,9 +50,9 @@ def _keep(mnist: Mnist, path: Path) -> None:
         with partial.open("wb") as file:
             np.savez(file, **mnist._asdict())
         partial.replace(path)
-    except OSError:
+    except OSError as error:
         with contextlib.suppress(OSError):
             partial.unlink()
-        # Unless another process was first.
-        if not path.is_file():
+        # Another process may have been first.
+        if not (isinstance(error, FileNotFoundError) and path.is_file()):
             raise
