@@ -31,9 +31,10 @@ def plot(out: Path, models: Sequence[str]) -> None:
     ax = axes[0]
     for (name, own), colour in zip(records.items(), plotting.COLOURS, strict=False):
         plotting.curve(ax, own, "test_acc", label=name, colour=colour, error=True)
-    numbers = sorted({len({record["seed"] for record in own}) for own in records.values()})
-    seeds = " to ".join(dict.fromkeys(f"{number}" for number in (numbers[0], numbers[-1])))
-    of_seeds = f", mean and range of {seeds} seeds" if seeds != "1" else ""
+    numbers = {len({record["seed"] for record in own}) for own in records.values()}
+    fewest, most = min(numbers), max(numbers)
+    seeds = f"{most}" if fewest == most else f"{fewest} to {most}"
+    of_seeds = f", mean and range of {seeds} seeds" if most > 1 else ""
     ax.set(
         title=f"Error on all 10,000 test images{of_seeds}", xlabel="training step", ylabel="1 - accuracy", yscale="log"
     )

@@ -28,8 +28,8 @@ def cache_compilations() -> None:
 def leave_loops_rolled() -> None:
     """Spare XLA's CPU compiler the unrolling of loops, unless the user has chosen such options.
 
-    It is a fifth of the work of compiling a training step, and speeds up short innermost loops, which nets that keep
-    the batch in the last axis do not have. To be called before the first computation.
+    Unrolling is a fifth of the work of compiling a training step. It can only speed up short innermost loops, which
+    nets that keep the batch in the last axis do not have. To be called before the first computation.
     """
     flags = os.environ.get("XLA_FLAGS", "")
     if "--xla_backend_extra_options" not in flags:
