@@ -126,13 +126,14 @@ def pivoted_moments(x: jax.Array, axes: Sequence[int], weights: jax.Array | None
 def sync_pivoted(local: Pivoted, axis_name: AxisName, groups: Sequence[Sequence[int]] | None = None) -> Pivoted:
     """Merge over a mapped axis, with one collective, whose result is known to be the same on every device."""
     pivot, (count, mean, m2) = local
-    everyone = gather(jnp.stack([count, m2, *real_parts(pivot), *real_parts(mean)]), axis_name)
+    # What arrived is kept too, or the derivative of the merge would have it sent a second time.
+    everyone = kept(gather(jnp.stack([count, m2, *real_parts(pivot), *real_parts(mean)]), axis_name))
     count, m2, *parts = jnp.moveaxis(everyone, 1, 0)
     if groups is not None:
         same = _same_group(groups, len(count))[lax.axis_index(axis_name)]
         count = jnp.where(same.reshape(-1, *[1] * (count.ndim - 1)), count, 0)
     pivot, mean = parts if len(parts) == 2 else (lax.complex(*parts[:2]), lax.complex(*parts[2:]))
-    return jax.tree.map(kept, merge_pivoted(Pivoted(pivot, Moments(count, mean, m2))))
+    return merge_pivoted(Pivoted(pivot, Moments(count, mean, m2)))
 
 
 def gather(value: jax.Array, axis_name: AxisName) -> jax.Array:

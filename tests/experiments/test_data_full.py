@@ -106,7 +106,10 @@ def test_the_wheel_holds_mnist_in_the_official_order(mnist: Mnist) -> None:
 def test_the_official_download_is_prepared_and_loaded_again(mnist: Mnist, server: str, tmp_path: Path) -> None:
     lines: list[str] = []
     downloaded = load_mnist(report=lines.append)
-    said = ["MNIST: trying the official download.", f"MNIST is prepared in {tmp_path / 'tfds' / prepared.FOLDER}."]
+    said = [
+        "MNIST: trying the official download, waiting for an answer.",
+        f"MNIST is prepared in {tmp_path / 'tfds' / prepared.FOLDER}.",
+    ]
     assert lines == said
 
     loaded = load_mnist(report=lines.append)

@@ -20,14 +20,27 @@ def test_a_slow_but_steady_source_is_not_given_up(clock: list[float]) -> None:
     assert watch.left() == 8.0
 
 
-def test_a_source_that_sends_too_little_is_given_up(clock: list[float]) -> None:
+def test_a_source_that_does_not_answer_is_given_up(clock: list[float]) -> None:
     watch = Patience(8.0)
     clock[0] += 7.0
-    watch.observe(STALL_BYTES - 1)
+    watch.observe(0)
+    assert watch.left() == 1.0
+    clock[0] += 1.0
+    with pytest.raises(SourceError, match=r"^no answer came in 8 s$"):
+        watch.observe(0)
+
+
+def test_a_source_that_sends_too_little_is_given_up(clock: list[float]) -> None:
+    """The time of the transfer starts with its first byte."""
+    watch = Patience(8.0)
+    clock[0] += 7.0
+    watch.observe(1)
+    clock[0] += 7.0
+    watch.observe(STALL_BYTES)
     assert watch.left() == 1.0
     clock[0] += 1.0
     with pytest.raises(SourceError, match=r"^only 65,535 bytes arrived in 8 s$"):
-        watch.observe(STALL_BYTES - 1)
+        watch.observe(STALL_BYTES)
 
 
 def test_a_source_that_stalls_after_a_while_is_given_up(clock: list[float]) -> None:

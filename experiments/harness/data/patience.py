@@ -1,4 +1,4 @@
-"""How long a source may keep us waiting."""
+"""How long a source may keep us waiting, from the moment that it was asked."""
 
 import time
 
@@ -9,10 +9,10 @@ STALL_BYTES = 1 << 16  # What must arrive in that time; one byte now and then is
 
 
 class Patience:
-    """Watches the bytes of one transfer.
+    """Watches the bytes of one transfer, which begins now: first for an answer, then for its speed.
 
     Args:
-        seconds: the time in which `STALL_BYTES` must arrive.
+        seconds: the time in which the first byte must arrive, and after it `STALL_BYTES` at a time.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -24,16 +24,18 @@ class Patience:
         self._mark = total
 
     def left(self) -> float:
-        """Returns the seconds left for the next `STALL_BYTES`, at least 0."""
+        """Returns the seconds left for what must arrive next, at least 0."""
         return max(0.0, self._deadline - time.monotonic())
 
     def observe(self, total: int) -> None:
         """Notes the number of bytes received so far.
 
         Raises:
-            SourceError: too few arrived in time.
+            SourceError: none or too few arrived in time.
         """
-        if total - self._mark >= STALL_BYTES:
+        answered = self._mark == 0 < total
+        if answered or total - self._mark >= STALL_BYTES:
             self._restart(total)
         elif not self.left():
-            raise SourceError(f"only {total - self._mark:,} bytes arrived in {self._seconds:g} s")
+            arrived = f"only {total - self._mark:,} bytes arrived" if total else "no answer came"
+            raise SourceError(f"{arrived} in {self._seconds:g} s")

