@@ -2,7 +2,6 @@
 
 import functools
 import math
-import re
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +12,7 @@ from jax.sharding import PartitionSpec as P
 
 from jaxbn import BatchNormParams, batch_norm, init_batch_norm
 from tests import reference
+from tests.collectives import sent
 from tests.tolerances import GRADIENT, TOLERANCE, assert_close
 
 MANY = (32, 8, 8, 3)  # values per feature, so that their squares are summed in two parts
@@ -59,13 +59,6 @@ def trained(kind, shape, layout, masked):
         # Level 0 takes less time to compile the same collectives to slower machine code.
         program = jax.jit(step).lower(params, x, dy, mask).compile({"xla_backend_optimization_level": 0})
         return program, x, program(params, x, dy, mask)
-
-
-def sent(program):
-    """The number of elements of each array that the devices send each other."""
-    names = "all-reduce|all-gather|all-to-all|reduce-scatter|collective-permute|collective-broadcast"
-    results = " ".join(re.findall(rf"= (.*) (?:{names})(?:-start)?\(", program.as_text()))
-    return [math.prod(map(int, re.findall(r"\d+", shape))) for shape in re.findall(r"\w\[([\d,]*)\]", results)]
 
 
 @pytest.mark.parametrize("masked", [False, True])
