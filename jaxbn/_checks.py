@@ -16,13 +16,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike, DTypeLike
 
-from jaxbn._layout import statistics_dtype
+from jaxbn._numbers import statistics_dtype
 
 
 def data(x: ArrayLike, name: str = "x") -> jax.Array:
     try:
         # Of a NumPy array `asarray` makes two copies.
-        x = jax.device_put(x) if isinstance(x, np.ndarray) else jnp.asarray(x)
+        x = jnp.asarray(jax.device_put(x) if isinstance(x, np.ndarray) else x)
     except (TypeError, ValueError):
         raise TypeError(f"`{name}` must be an array, got {type(x).__name__}; convert it with jnp.asarray.") from None
     if not jnp.issubdtype(x.dtype, jnp.inexact):

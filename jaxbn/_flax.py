@@ -11,7 +11,7 @@ from jax import lax
 from jax.typing import ArrayLike, DTypeLike
 
 from jaxbn import _checks
-from jaxbn._layout import statistics_dtype
+from jaxbn._numbers import statistics_dtype
 from jaxbn.normalization import BatchNormParams, batch_norm
 from jaxbn.running import BatchNormState
 

@@ -9,9 +9,14 @@ import jax.numpy as jnp
 import numpy as np
 
 
-def statistics_dtype(dtype: jax.typing.DTypeLike) -> jnp.dtype:
-    """The dtype in which values of `dtype` are summed: at least single precision, complex for complex."""
-    return jnp.dtype(dtype) if jnp.finfo(dtype).bits >= 32 else jnp.dtype(jnp.float32)
+def ascending(value: jax.Array, axes: Sequence[int]) -> jax.Array:
+    """`[features]` in the order of `axes` -> in the order in which the feature axes lie in the data."""
+    return value.transpose(np.argsort(axes))
+
+
+def as_given(value: jax.Array, axes: Sequence[int]) -> jax.Array:
+    """The inverse of `ascending`."""
+    return value.transpose(np.argsort(np.argsort(axes)))
 
 
 def from_data_layout(value: jax.Array, axes: Sequence[int]) -> jax.Array:

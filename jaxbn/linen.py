@@ -17,7 +17,7 @@ from jaxbn.normalization import BatchNormParams
 from jaxbn.running import Averaging, BatchNormState, Initializer
 
 
-class BatchNorm(nn.Module):
+class BatchNorm(nn.BatchNorm):
     """Batch normalization with the constructor, the call and the variables of `flax.linen.BatchNorm`.
 
     `y = scale * (x - mean) / sqrt(var + epsilon) + bias`, see `jaxbn.batch_norm`. Running statistics live in the
@@ -73,7 +73,7 @@ class BatchNorm(nn.Module):
     """
 
     use_running_average: bool | None = None
-    axis: int | Sequence[int] = -1
+    axis: int | Sequence[int] = -1  # type: ignore[assignment]  # wider than that of Flax
     momentum: float = 0.99
     epsilon: float = 1e-5
     dtype: Dtype | None = None
@@ -82,7 +82,7 @@ class BatchNorm(nn.Module):
     use_scale: bool = True
     bias_init: Initializer = initializers.zeros
     scale_init: Initializer = initializers.ones
-    axis_name: str | Sequence[str] | None = None
+    axis_name: str | Sequence[str] | None = None  # type: ignore[assignment]  # wider than Flax's
     axis_index_groups: Any = None
     use_fast_variance: bool = True
     force_float32_reductions: bool = True

@@ -6,25 +6,18 @@ Everything in this library that combines statistics does it through this one mer
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-from jax import lax
-from jax.ad_checkpoint import checkpoint_name
 from jax.typing import ArrayLike
 
-from jaxbn import _checks
-from jaxbn._layout import from_data_layout, statistics_dtype
-from jaxbn._pivot import abs_square, choose_pivot, means_about, real_parts
-
-AxisName = Hashable
-
-_KEPT = "jaxbn_statistics"
-# For the backward pass `x` and the statistics are kept; the rest is cheaper to compute again than to store.
-keep_statistics = jax.checkpoint_policies.save_only_these_names(_KEPT)
+from jaxbn import _checks, _pivoted
+from jaxbn._layout import as_given
+from jaxbn._numbers import statistics_dtype
+from jaxbn._pivoted import AxisName, Pivoted, about_mean
+from jaxbn._residuals import counted
 
 
 class Moments(NamedTuple):
@@ -39,13 +32,6 @@ class Moments(NamedTuple):
     count: jax.Array  # type: ignore[assignment]  # the field's name hides tuple.count
     mean: jax.Array
     m2: jax.Array
-
-
-class Pivoted(NamedTuple):
-    """A pivot near the mean, and the moments of `x - pivot`: as exact as the data, however far from 0 they lie."""
-
-    pivot: jax.Array
-    rest: Moments
 
 
 def batch_moments(x: ArrayLike, *, axis: int | Sequence[int] = -1, mask: ArrayLike | None = None) -> Moments:
@@ -77,8 +63,10 @@ def batch_moments(x: ArrayLike, *, axis: int | Sequence[int] = -1, mask: ArrayLi
     """
     x = _checks.data(x)
     axes = _checks.axes(axis, x.ndim)
-    pivot, (count, mean, m2) = pivoted_moments(x, axes, _checks.mask(mask, x))
-    return Moments(*(from_data_layout(part, axes) for part in (count, pivot + mean, m2)))
+    weights = _checks.mask(mask, x)
+    wide = counted(x, weights).astype(statistics_dtype(x.dtype))
+    batch = _pivoted.of_batch(tuple(sorted(axes)), x, wide, weights)
+    return jax.tree.map(lambda part: as_given(part, axes), rounded(batch))
 
 
 def merge_moments(a: Moments, b: Moments) -> Moments:
@@ -109,40 +97,7 @@ def merge_moments(a: Moments, b: Moments) -> Moments:
     """
     _checks.same_shapes("a", a, "b", b)
     parts = jax.tree.map(lambda *leaves: jnp.stack(leaves), a, b)
-    pivot, (count, mean, m2) = merge_pivoted(_about_mean(parts))
-    return Moments(count, pivot + mean, m2)
-
-
-def pivoted_moments(x: jax.Array, axes: Sequence[int], weights: jax.Array | None) -> Pivoted:
-    """Moments of `x` over all axes but `axes`, about a pivot; every array broadcasts against `x`."""
-    x = x.astype(statistics_dtype(x.dtype))
-    reduced = tuple(d for d in range(x.ndim) if d not in axes)
-    pivot = kept(lax.stop_gradient(choose_pivot(x, reduced, weights)))
-    count, mean, square = map(kept, means_about(x, pivot, reduced, weights))
-    # Squares that overflow make an infinite variance, which is what it is in this precision, not inf - inf.
-    return Pivoted(pivot, Moments(count, mean, count * jnp.where(jnp.isinf(square), square, square - abs_square(mean))))
-
-
-def sync_pivoted(local: Pivoted, axis_name: AxisName, groups: Sequence[Sequence[int]] | None = None) -> Pivoted:
-    """Merge over a mapped axis, with one collective, whose result is known to be the same on every device."""
-    pivot, (count, mean, m2) = local
-    # What arrived is kept too, or the derivative of the merge would have it sent a second time.
-    everyone = kept(gather(jnp.stack([count, m2, *real_parts(pivot), *real_parts(mean)]), axis_name))
-    count, m2, *parts = jnp.moveaxis(everyone, 1, 0)
-    if groups is not None:
-        same = _same_group(groups, len(count))[lax.axis_index(axis_name)]
-        count = jnp.where(same.reshape(-1, *[1] * (count.ndim - 1)), count, 0)
-    pivot, mean = parts if len(parts) == 2 else (lax.complex(*parts[:2]), lax.complex(*parts[2:]))
-    return merge_pivoted(Pivoted(pivot, Moments(count, mean, m2)))
-
-
-def gather(value: jax.Array, axis_name: AxisName) -> jax.Array:
-    """`[members, ...]`, known to be the same on every member of the mapped axis.
-
-    A sum of one-hot rows, since every mapped axis has sums, and derivatives of them.
-    """
-    everyone = jnp.zeros((lax.axis_size(axis_name), *value.shape), value.dtype)
-    return lax.psum(everyone.at[lax.axis_index(axis_name)].set(value), axis_name)
+    return rounded(_pivoted.merge(about_mean(*parts)))
 
 
 def sync_moments(m: Moments, axis_name: AxisName) -> Moments:
@@ -170,37 +125,9 @@ def sync_moments(m: Moments, axis_name: AxisName) -> Moments:
     Reference:
         Chan, Golub and LeVeque 1979, equation (2.1), as in `merge_moments`.
     """
-    pivot, (count, mean, m2) = sync_pivoted(_about_mean(m), axis_name)
-    return Moments(count, pivot + mean, m2)
+    return rounded(_pivoted.sync(about_mean(*m), axis_name))
 
 
-def merge_pivoted(parts: Pivoted) -> Pivoted:
-    """Merge along the leading axis, about the pivot of the first part that holds data."""
-    (count, mean, m2), filled = parts.rest, parts.rest.count > 0
-    first = jnp.argmax(filled, axis=0, keepdims=True)
-    origin = jnp.take_along_axis(jnp.where(filled, parts.pivot, 0), first, axis=0)
-    shift = jnp.where(filled, (parts.pivot - origin) + mean, 0)
-    total = count.sum(0, keepdims=True)
-    divisor = jnp.where(total > 0, total, 1).astype(shift.dtype)
-    mean = (count.astype(shift.dtype) * shift).sum(0, keepdims=True) / divisor
-    m2 = jnp.where(filled, m2 + count * abs_square(shift - mean), 0).sum(0)
-    return Pivoted(origin[0], Moments(total[0], mean[0], m2))
-
-
-def _about_mean(m: Moments) -> Pivoted:
-    return Pivoted(m.mean, m._replace(mean=jnp.zeros_like(m.mean)))
-
-
-def _same_group(groups: Sequence[Sequence[int]], size: int) -> jax.Array:
-    """`[size, size]`: whether two members of the axis share a group."""
-    group = np.zeros(size, int)
-    for number, members in enumerate(_checks.groups_cover(groups, size)):
-        group[members] = number
-    return jnp.asarray(group[:, None] == group)
-
-
-def kept(value: jax.Array) -> jax.Array:
-    """Mark an array for `keep_statistics`; `jax.checkpoint` cannot keep a complex one, so its parts are."""
-    if jnp.iscomplexobj(value):
-        return lax.complex(kept(value.real), kept(value.imag))
-    return checkpoint_name(value, _KEPT)
+def rounded(statistics: Pivoted) -> Moments:
+    """With a mean of one number."""
+    return Moments(statistics.count, statistics.mean, statistics.m2)

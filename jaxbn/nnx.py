@@ -30,7 +30,7 @@ def keep_digits(arrays: tuple[Any, ...], *, dtype: Dtype | None = None) -> tuple
     return _flax.data(x, dtype), *others
 
 
-class BatchNorm(nnx.Module):
+class BatchNorm(nnx.BatchNorm):
     """Batch normalization with the constructor, the call and the variables of `flax.nnx.BatchNorm`.
 
     `y = scale * (x - mean) / sqrt(var + epsilon) + bias`, see `jaxbn.batch_norm`. Running statistics are `BatchStat`s
@@ -135,16 +135,16 @@ class BatchNorm(nnx.Module):
         if averaging != "ema":
             self.count = nnx.BatchStat(state.count)
 
-        self.num_features = num_features
+        self.num_features = num_features  # type: ignore[assignment]  # wider than Flax's, as are axis and axis_name
         self.use_running_average = use_running_average
-        self.axis = axis
+        self.axis = axis  # type: ignore[assignment]
         self.momentum = momentum
         self.epsilon = epsilon
         self.dtype = dtype
         self.param_dtype = param_dtype
         self.use_bias = use_bias
         self.use_scale = use_scale
-        self.axis_name = axis_name
+        self.axis_name = axis_name  # type: ignore[assignment]
         self.axis_index_groups = axis_index_groups
         self.use_fast_variance = use_fast_variance
         self.promote_dtype = promote_dtype

@@ -12,11 +12,12 @@ from jax.nn import initializers
 from jax.typing import ArrayLike, DTypeLike
 
 from jaxbn import _checks
-from jaxbn._exact import rsqrt
-from jaxbn._layout import from_data_layout, statistics_dtype, to_data_layout
-from jaxbn._pivot import is_valid
-from jaxbn._sums import spread
-from jaxbn.moments import AxisName, Moments, keep_statistics, pivoted_moments, sync_pivoted
+from jaxbn._affine import affine, apply_affine
+from jaxbn._layout import as_given, ascending
+from jaxbn._numbers import statistics_dtype
+from jaxbn._pivoted import AxisName, of_batch, sync
+from jaxbn._residuals import counted
+from jaxbn.moments import rounded
 from jaxbn.running import Averaging, BatchNormState, Initializer, init_state, update_state
 
 
@@ -148,14 +149,26 @@ def batch_norm(
     weights = _checks.mask(mask, x)
     _checks.groups_need_axis(axis_index_groups, axis_name)
     _checks.update_rule(averaging, ddof)
-    forward = functools.partial(
-        _forward, train=train, axes=axes, epsilon=epsilon, axis_name=axis_name, groups=axis_index_groups
-    )
-    y, moments = jax.checkpoint(forward, policy=keep_statistics)(params, state, x, weights)
-    if moments is not None:
-        updated = update_state(state, moments, momentum=momentum, averaging=averaging, ddof=ddof)
-        state = updated if train is True else jax.tree.map(functools.partial(jnp.where, train), updated, state)
-    return y, state
+
+    if train is False:
+        return _evaluate(params, x, weights, state.mean, state.var, axes, epsilon), state
+    ordered, wide = tuple(sorted(axes)), counted(x, weights).astype(statistics_dtype(x.dtype))
+    batch = of_batch(ordered, x, wide, weights)
+    if axis_name is not None:
+        batch = sync(batch, axis_name, axis_index_groups)
+    moments = jax.tree.map(lambda part: as_given(part, axes), rounded(batch))
+    new_state = update_state(state, moments, momentum=momentum, averaging=averaging, ddof=ddof)
+
+    center, var = batch.center, batch.var
+    if train is not True:
+        mean, running_var = (ascending(part, axes) for part in (state.mean, state.var))
+        running = (mean.astype(wide.dtype), jnp.zeros_like(center[1])), running_var.astype(var.dtype)
+        (center, var), new_state = jax.tree.map(
+            functools.partial(jnp.where, train), ((center, var), new_state), (running, state)
+        )
+    multiplier, shift = affine(*_prepared(params, axes, wide.dtype), center[0], var, epsilon)
+    y = apply_affine(ordered, x, wide, weights, center, multiplier, shift)
+    return counted(y, weights).astype(x.dtype), new_state
 
 
 def normalize(
@@ -200,69 +213,25 @@ def normalize(
     state = BatchNormState(jnp.asarray(mean), jnp.asarray(var), jnp.zeros((), jnp.int32))
     _checks.fits(params, state, x, axes, of="")
     _checks.epsilon(epsilon)
-    dtype, x = x.dtype, x.astype(statistics_dtype(x.dtype))
-    pivot, running_var = _running_statistics(state, x, axes)
-    return _affine(params, x, pivot, jnp.zeros_like(pivot), running_var, epsilon, axes).astype(dtype)
+    return _evaluate(params, x, None, state.mean, state.var, axes, epsilon)
 
 
-def _forward(
+def _evaluate(
     params: BatchNormParams,
-    state: BatchNormState,
     x: jax.Array,
     weights: jax.Array | None,
-    *,
-    train: bool | jax.Array,
-    axes: Sequence[int],
-    epsilon: ArrayLike,
-    axis_name: AxisName | None,
-    groups: Sequence[Sequence[int]] | None,
-) -> tuple[jax.Array, Moments | None]:
-    """Output, and moments of the batch where they are needed: in training, or if a traced flag may say so."""
-    dtype = x.dtype
-    # Once for all, so that the gradient is rounded once.
-    x = x.astype(statistics_dtype(dtype))
-    if weights is not None:
-        # Before any arithmetic, or a NaN in the padding would reach every gradient as 0 * NaN.
-        x = jnp.where(is_valid(weights), x, 0)
-    pivot, var = _running_statistics(state, x, axes)
-    statistics, moments = (pivot, jnp.zeros_like(pivot), var), None
-    if not isinstance(train, bool) or train:
-        batch = pivoted_moments(x, axes, weights)
-        if axis_name is not None:
-            batch = sync_pivoted(batch, axis_name, groups)
-        batch_pivot, (count, batch_mean, m2) = batch
-        moments = Moments(*(from_data_layout(part, axes) for part in (count, batch_pivot + batch_mean, m2)))
-        of_batch = (batch_pivot, batch_mean, m2 / jnp.where(count > 0, count, 1))
-        if train is not True:
-            of_batch = jax.tree.map(functools.partial(jnp.where, train), of_batch, statistics)
-        statistics = of_batch
-    y = _affine(params, x, *statistics, epsilon, axes)
-    return (y if weights is None else jnp.where(is_valid(weights), y, 0)).astype(dtype), moments
-
-
-def _running_statistics(state: BatchNormState, x: jax.Array, axes: Sequence[int]) -> tuple[jax.Array, jax.Array]:
-    """Running mean and variance, as they broadcast against `x` and in its dtype."""
-    mean, var = (to_data_layout(part, axes, x.ndim) for part in (state.mean, state.var))
-    return mean.astype(x.dtype), var.astype(x.real.dtype)
-
-
-def _affine(
-    params: BatchNormParams,
-    x: jax.Array,
-    pivot: jax.Array,
     mean: jax.Array,
     var: jax.Array,
-    epsilon: ArrayLike,
     axes: Sequence[int],
+    epsilon: ArrayLike,
 ) -> jax.Array:
-    """Normalise with the mean `pivot + mean`, which is never rounded to one number, then scale and shift."""
-    scale, bias = (None if p is None else to_data_layout(p.astype(x.dtype), axes, x.ndim) for p in params)
-    width = var + jnp.asarray(epsilon, var.dtype)
-    # With epsilon 0, equal values have no scale; they become 0, as with any other epsilon.
-    inverse = jnp.where(width > 0, rsqrt(jnp.where(width > 0, width, 1)), 0)
-    multiplier = inverse.astype(x.dtype)
-    if scale is not None:
-        multiplier = multiplier * scale
-    # One product and one sum per value; the backward pass then needs two sums over the data, and one is the bias's.
-    shift = -mean * multiplier if bias is None else bias - mean * multiplier
-    return (x - spread(pivot, x)) * spread(multiplier, x) + spread(shift, x)
+    wide = counted(x, weights).astype(statistics_dtype(x.dtype))
+    mean, var = ascending(mean, axes).astype(wide.dtype), ascending(var, axes).astype(wide.real.dtype)
+    multiplier, shift = affine(*_prepared(params, axes, wide.dtype), mean, var, epsilon)
+    y = apply_affine(tuple(sorted(axes)), x, wide, weights, (mean, None), multiplier, shift)
+    return counted(y, weights).astype(x.dtype)
+
+
+def _prepared(params: BatchNormParams, axes: Sequence[int], dtype: DTypeLike) -> BatchNormParams:
+    """Parameters in the order of the data, and in the precision of the statistics."""
+    return BatchNormParams(*(None if p is None else ascending(p, axes).astype(dtype) for p in params))

@@ -15,7 +15,7 @@ from jax.nn import initializers
 from jax.typing import ArrayLike, DTypeLike
 
 from jaxbn import _checks
-from jaxbn._layout import statistics_dtype
+from jaxbn._numbers import statistics_dtype
 from jaxbn.moments import Moments
 
 Initializer = Callable[..., jax.Array]
@@ -152,14 +152,19 @@ def update_state(
     degrees = count - ddof
     var = m2 / jnp.where(degrees > 0, degrees, 1)
 
+    # An average moves by a small step. Weighing both would round two numbers of its own size in every update, and
+    # rounded weights do not add up to 1, which pulls it elsewhere.
+    small = averaging == "ema" and isinstance(momentum, float) and 0 < momentum < 1
+
     def blend(old: jax.Array, new: jax.Array, known: jax.Array) -> jax.Array:
+        if small:
+            step = weight.astype(old.dtype) * (new.astype(old.dtype) - old)
+            return old + jnp.where(known & jnp.isfinite(old), step, 0)
         new = jnp.where(known, new, 0).astype(old.dtype)
         take = jnp.where(known, weight, 0).astype(old.dtype)
         # All sharded alike, since a choice between arrays that are not is refused.
         new, old = new + jnp.zeros_like(old), old + jnp.zeros_like(new)
         take = take + jnp.zeros_like(new)
-        # The average moves by a small step. Weighing both would round two numbers of its own size in every update, and
-        # rounded weights do not add up to 1, which pulls it elsewhere.
         step = jnp.where((take == 0) | ~jnp.isfinite(old), 0, take * (new - old))
         return jnp.where(take == 1, new, old + step)
 

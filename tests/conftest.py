@@ -11,3 +11,14 @@ hypothesis.settings.register_profile(
     "deterministic", derandomize=True, database=None, deadline=None, max_examples=30, print_blob=False
 )
 hypothesis.settings.load_profile("deterministic")
+
+
+def pytest_addoption(parser):
+    parser.addoption("--plain", action="store_true", help="lower as on every platform but a CPU")
+
+
+def pytest_configure(config):
+    if config.getoption("--plain"):
+        from jaxbn._reduce import primitives
+
+        primitives._one_device = lambda _: False

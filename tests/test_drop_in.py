@@ -101,3 +101,9 @@ def test_one_hundred_steps(train, ours, theirs):
     assert_close(losses, expected[0], 1e-10)
     # Flax keeps the statistics of double precision in it, ours in the single precision they began in.
     assert_close(logits, expected[1], 1e-5)
+
+
+def test_code_that_asks_for_the_layer_of_flax_finds_ours():
+    """Such as code that freezes, or counts, all batch norms of a model."""
+    assert isinstance(jaxbn.linen.BatchNorm(), nn.BatchNorm)
+    assert isinstance(jaxbn.nnx.BatchNorm(3, rngs=nnx.Rngs(0)), nnx.BatchNorm)

@@ -82,9 +82,9 @@ def test_explicitly_sharded_arrays_keep_their_sharding(layout, masked):
 
 @pytest.mark.parametrize("masked", [False, True])
 def test_images_stay_on_their_devices(masked):
-    """Nothing is sent but a number per feature, however large the images."""
+    """Nothing is sent but a few numbers per feature, however large the images."""
     program, *_ = trained("Auto", MANY, BATCH, masked)
-    assert max(sent(program)) == MANY[-1]
+    assert max(sent(program)) <= 3 * MANY[-1]
 
 
 @pytest.mark.parametrize(("shape", "layout"), [((4120, 3), BATCH), ((4096, 3), BATCH), ((16, 128, 3), HEIGHT)], ids=str)

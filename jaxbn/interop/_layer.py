@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxbn._layout import statistics_dtype
+from jaxbn._numbers import statistics_dtype
 from jaxbn.interop import _checks
 from jaxbn.interop.conventions import Convention
 from jaxbn.normalization import BatchNormParams

@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxbn import _checks as core_checks
-from jaxbn._layout import statistics_dtype
+from jaxbn._numbers import statistics_dtype
 from jaxbn.interop import _checks
 from jaxbn.interop._layer import layer, parameters, statistics, take
 from jaxbn.interop.conventions import EQUINOX

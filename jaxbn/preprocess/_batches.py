@@ -12,8 +12,8 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from jaxbn import _checks
-from jaxbn._layout import statistics_dtype
-from jaxbn._pivot import is_valid, real_parts
+from jaxbn._numbers import real_parts, statistics_dtype
+from jaxbn._residuals import counted
 from jaxbn.preprocess import _checks as _own
 
 Data = ArrayLike | Iterable[ArrayLike]
@@ -83,9 +83,7 @@ def _statistics(
     if left_out is not None:
         known = ~functools.reduce(jnp.logical_or, map(jnp.isnan, real_parts(x))).any(left_out, keepdims=True)
         weights = known if weights is None else jnp.where(known, weights, jnp.zeros((), weights.dtype))
-    if weights is not None:
-        x = jnp.where(is_valid(weights), x, 0)
-    return statistics(x, weights, axes)
+    return statistics(counted(x, weights), weights, axes)
 
 
 @functools.partial(jax.jit, static_argnums=0)

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.typing import ArrayLike
 
-from jaxbn.moments import Moments, Pivoted, pivoted_moments
+from jaxbn._pivoted import Pivoted, of_batch
 from jaxbn.preprocess import _checks as _own
 from jaxbn.preprocess.scale import merge_two
 
@@ -35,9 +35,9 @@ def comoments(x: jax.Array, weights: jax.Array | None, axes: Sequence[int]) -> C
         _own.mask_of_examples(weights, axes)
         examples = [1 if d in axes else n for d, n in enumerate(x.shape)]
         weights = jnp.broadcast_to(weights, examples).reshape(-1, 1).astype(x.dtype)
-    pivot, (count, mean, _) = pivoted_moments(rows, (1,), weights)
-    scatter = _scatter(rows, weights, lambda part: part - pivot - mean)
-    moments = Pivoted(pivot, Moments(count, mean, jnp.diagonal(scatter)))
+    pivot, count, offset, _ = of_batch((1,), rows, rows, weights)
+    scatter = _scatter(rows, weights, lambda part: part - pivot[None] - offset[None])
+    moments = Pivoted(pivot, count, offset, jnp.diagonal(scatter))
     return Comoments(jax.tree.map(lambda part: part.reshape(features), moments), scatter)
 
 
@@ -81,8 +81,8 @@ def merge(a: Comoments, b: Comoments) -> Comoments:
 
 def about(part: Comoments, merged: Pivoted) -> jax.Array:
     """The sum of outer products about another mean: larger by that of the two means, as often as there is data."""
-    pivot, (count, mean, _) = part.moments
-    shift = jnp.where(count > 0, (pivot - merged.pivot) + mean - merged.rest.mean, 0).ravel()
+    pivot, count, offset, _ = part.moments
+    shift = jnp.where(count > 0, (pivot - merged.pivot) + offset - merged.offset, 0).ravel()
     return part.scatter + (count.ravel() * shift)[:, None] * shift[None]
 
 

@@ -11,9 +11,9 @@ import jax
 import jax.numpy as jnp
 
 from jaxbn import _checks
-from jaxbn._layout import from_data_layout, to_data_layout
-from jaxbn._pivot import is_valid
-from jaxbn.moments import AxisName, Pivoted, gather, merge_pivoted, pivoted_moments, sync_pivoted
+from jaxbn._layout import as_given, from_data_layout, to_data_layout
+from jaxbn._numbers import is_valid
+from jaxbn._pivoted import AxisName, Pivoted, gather, merge, of_batch, sync
 from jaxbn.preprocess import _checks as _own
 from jaxbn.preprocess._batches import Data, Masks, NanPolicy, fold
 from jaxbn.preprocess.transform import Transform
@@ -94,9 +94,9 @@ def fit_center(
     Reference:
         LeCun, Bottou, Orr and Müller, "Efficient backprop", 1998, section 4.3.
     """
-    pivot, (_, mean, _) = _fit_moments(x, axis, mask, axis_name, nan_policy)
-    _own.finite_fit(mean, pivot, nan_policy)
-    return _scaling(pivot, mean, jnp.ones_like(mean), jnp.zeros_like(mean), axis)
+    pivot, _, offset, _ = _fit_moments(x, axis, mask, axis_name, nan_policy)
+    _own.finite_fit(offset, pivot, nan_policy)
+    return _scaling(pivot, offset, jnp.ones_like(offset), jnp.zeros_like(offset), axis)
 
 
 def fit_standardize(
@@ -132,17 +132,17 @@ def fit_standardize(
         >>> x = jnp.array([[1.0, 5.0], [2.0, 5.0], [6.0, 5.0]])
         >>> t = fit_standardize(x)
         >>> print(t.center + t.rest, t.spread)
-        [3. 5.] [2.160247 1.      ]
+        [3. 5.] [2.1602468 1.       ]
 
     Reference:
         LeCun, Bottou, Orr and Müller, "Efficient backprop", 1998, section 4.3.
     """
     _checks.choice("ddof", ddof, (0, 1))
-    pivot, (count, mean, m2) = _fit_moments(x, axis, mask, axis_name, nan_policy)
-    _own.finite_fit(pivot + mean, m2, nan_policy)
+    pivot, count, offset, m2 = _fit_moments(x, axis, mask, axis_name, nan_policy)
+    _own.finite_fit(pivot + offset, m2, nan_policy)
     varies = (m2 > 0) & (count > ddof)
     var = jnp.where(varies, m2, 1) / jnp.where(varies, count - ddof, 1)
-    return _scaling(pivot, mean, jnp.sqrt(var).astype(mean.dtype), jnp.zeros_like(mean), axis)
+    return _scaling(pivot, offset, jnp.sqrt(var).astype(offset.dtype), jnp.zeros_like(offset), axis)
 
 
 def fit_min_max(
@@ -225,17 +225,17 @@ def _fit_moments(
 ) -> Pivoted:
     total = fold(x, mask, axis, nan_policy, _moments, merge_two)
     if axis_name is not None:
-        total = sync_pivoted(total, axis_name)
+        total = sync(total, axis_name)
     return total
 
 
 def _moments(x: jax.Array, weights: jax.Array | None, axes: Sequence[int]) -> Pivoted:
-    return jax.tree.map(lambda part: from_data_layout(part, axes), pivoted_moments(x, axes, weights))
+    return jax.tree.map(lambda part: as_given(part, axes), of_batch(tuple(sorted(axes)), x, x, weights))
 
 
 def merge_two(a: Pivoted, b: Pivoted) -> Pivoted:
     """Merge the moments of two sets of data."""
-    return merge_pivoted(jax.tree.map(lambda *parts: jnp.stack(parts), a, b))
+    return merge(jax.tree.map(lambda *parts: jnp.stack(parts), a, b))
 
 
 def _scaling(

@@ -13,7 +13,7 @@ from jax import lax
 from jax.typing import ArrayLike
 
 from jaxbn import _checks
-from jaxbn.moments import AxisName, sync_pivoted
+from jaxbn._pivoted import AxisName, sync
 from jaxbn.preprocess import _checks as _own
 from jaxbn.preprocess._batches import Data, Masks, NanPolicy, fold
 from jaxbn.preprocess._comoments import Comoments, about, comoments, dot, merge
@@ -202,9 +202,9 @@ def _fit(
     _checks.choice("ddof", ddof, (0, 1))
     total = fold(x, mask, axis, nan_policy, comoments, merge, whole_examples=True)
     if axis_name is not None:
-        merged = sync_pivoted(total.moments, axis_name)
+        merged = sync(total.moments, axis_name)
         total = Comoments(merged, lax.psum(about(total, merged), axis_name))
-    (center, (count, rest, _)), scatter = total
+    (center, count, rest, _), scatter = total
     _own.finite_fit(center + rest, jnp.diagonal(scatter).reshape(center.shape), nan_policy)
     kept = _own.components(components, center.size)
 

@@ -101,7 +101,7 @@ def test_low_rank(examples, rank):
     random = np.random.default_rng(3)
     x = (random.normal(size=(examples, rank)) @ random.normal(size=(rank, 6)) + 5).astype("float32")
     t = fit_pca(x)
-    assert_close(t.components @ t.components.T, np.eye(6), 1e-6)
+    assert_close(t.components @ t.components.T, np.eye(6), 2e-6)
     assert np.all(t.explained_variance[:rank] > 0.1)
     assert np.all(t.explained_variance[rank:] <= 1e-6 * t.explained_variance[0])
     assert np.all(t.explained_variance >= 0)

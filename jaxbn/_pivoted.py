@@ -1,0 +1,149 @@
+"""Statistics that keep every digit, however far from 0 the data lie.
+
+Squares of raw data are never summed. Each feature is first shifted by a pivot, a value of the data near its mean, where
+the subtraction `x - pivot` is exact (Sterbenz); how far the mean lies from the pivot is a small number of its own, and
+never added to it. A mean of 1e6 standard deviations then costs no digit of the variance or of the normalised output.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Hashable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from jaxbn import _checks
+from jaxbn._numbers import abs_square, real_parts
+from jaxbn._pivot import choose_pivot, weighted_pivot
+from jaxbn._reduce.plain import beside, others
+from jaxbn._residuals import project, weighted
+
+AxisName = Hashable
+Groups = Sequence[Sequence[int]] | None
+
+
+class Pivoted(NamedTuple):
+    """Moments about a pivot; the arrays are `[features]`."""
+
+    pivot: jax.Array
+    count: jax.Array  # type: ignore[assignment]  # the field's name hides tuple.count
+    offset: jax.Array  # the mean minus the pivot
+    m2: jax.Array
+
+    @property
+    def center(self) -> tuple[jax.Array, jax.Array]:
+        """The mean as two numbers: for what is subtracted."""
+        return self.pivot, self.offset
+
+    @property
+    def mean(self) -> jax.Array:
+        """Rounded to one number: for what is kept, never for what is subtracted."""
+        return self.pivot + self.offset
+
+    @property
+    def var(self) -> jax.Array:
+        """Biased; 0 without data."""
+        return self.m2 / divisor(self.count)
+
+
+@functools.partial(jax.jit, static_argnums=0, inline=True)
+def of_batch(axes: tuple[int, ...], x: jax.Array, wide: jax.Array, weights: jax.Array | None) -> Pivoted:
+    """The statistics over all axes but the feature axes.
+
+    Args:
+        axes: the feature axes, in ascending order.
+        x: the batch.
+        wide: what counts of it, and else 0, in the precision of the statistics. The derivative is taken by this one,
+            so that its parts are added in that precision; what it needs of the batch it takes from `x`, which is less
+            to keep.
+        weights: `None`, or booleans or weights that broadcast against `x`; no gradient flows to them.
+    """
+    return _of_batch(axes, x, wide, weights)
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _of_batch(axes: tuple[int, ...], x: jax.Array, wide: jax.Array, weights: jax.Array | None) -> Pivoted:
+    reduced = others(x, axes)
+    if weights is None:
+        pivot = choose_pivot(x, axes)
+        count = jnp.full_like(pivot.real, math.prod(x.shape[d] for d in reduced))
+    else:
+        each = weighted(jnp.ones(x.shape, wide.real.dtype), weights)
+        pivot, count = weighted_pivot(wide, axes, each), jnp.sum(each, reduced)
+    deviation = weighted(wide - beside(pivot, x, axes), weights)
+    total, square = project(deviation, x.conj(), weights, (pivot.conj(), jnp.zeros_like(pivot)), axes)
+    offset, square = total / divisor(count).astype(total.dtype), square.real
+    m2 = jnp.maximum(square - count * abs_square(offset), 0)
+    # Squares that overflow make an infinite variance, which is what it is in this precision, not inf - inf.
+    return Pivoted(pivot, count, offset, jnp.where(square == jnp.inf, square, m2))
+
+
+@_of_batch.defjvp
+def _(axes: tuple[int, ...], primals: Any, tangents: Any) -> tuple[Pivoted, Pivoted]:
+    """`offset` moves by `mean(wide_dot)`, `m2` by `2 * sum((x - mean) * wide_dot)`.
+
+    The pivot stays: that the statistics do not depend on it is what makes them right.
+    """
+    x, _, weights = primals
+    batch, wide_dot = _of_batch(axes, *primals), weighted(tangents[1], weights)
+    total, along = project(wide_dot, x.conj(), weights, (batch.pivot.conj(), batch.offset.conj()), axes)
+    offset_dot = total / divisor(batch.count).astype(total.dtype)
+    return batch, Pivoted(jnp.zeros_like(batch.pivot), jnp.zeros_like(batch.count), offset_dot, 2 * along.real)
+
+
+def merge(parts: Pivoted) -> Pivoted:
+    """Merge along the leading axis, about the pivot of the first part that holds data."""
+    filled = parts.count > 0
+    first = jnp.argmax(filled, axis=0, keepdims=True)
+    origin = jnp.take_along_axis(jnp.where(filled, parts.pivot, 0), first, axis=0)
+    shift = jnp.where(filled, (parts.pivot - origin) + parts.offset, 0)
+    count = parts.count.sum(0, keepdims=True)
+    total = (parts.count.astype(shift.dtype) * shift).sum(0, keepdims=True)
+    offset = total / divisor(count).astype(shift.dtype)
+    m2 = jnp.where(filled, parts.m2 + parts.count * abs_square(shift - offset), 0).sum(0)
+    return Pivoted(origin[0], count[0], offset[0], m2)
+
+
+def sync(local: Pivoted, axis_name: AxisName, groups: Groups = None) -> Pivoted:
+    """Merge over a mapped axis, with one collective, whose result is known to be the same on every device."""
+    pivot, count, offset, m2 = local
+    everyone = gather(jnp.stack([count, m2, *real_parts(pivot), *real_parts(offset)]), axis_name)
+    count, m2, *parts = jnp.moveaxis(everyone, 1, 0)
+    if groups is not None:
+        same = _same_group(groups, len(count))[lax.axis_index(axis_name)]
+        count = jnp.where(same.reshape(-1, *[1] * (count.ndim - 1)), count, 0)
+    pivot, offset = parts if len(parts) == 2 else (lax.complex(*parts[:2]), lax.complex(*parts[2:]))
+    return merge(Pivoted(pivot, count, offset, m2))
+
+
+def divisor(count: jax.Array) -> jax.Array:
+    """The count, or 1 where that is 0, and so is what it divides."""
+    count = lax.stop_gradient(count)
+    return count + (count == 0).astype(count.dtype)
+
+
+def gather(value: jax.Array, axis_name: AxisName) -> jax.Array:
+    """`[members, ...]`, known to be the same on every member of the mapped axis.
+
+    A sum of one-hot rows, since every mapped axis has sums, and derivatives of them.
+    """
+    everyone = jnp.zeros((lax.axis_size(axis_name), *value.shape), value.dtype)
+    return lax.psum(everyone.at[lax.axis_index(axis_name)].set(value), axis_name)
+
+
+def about_mean(count: jax.Array, mean: jax.Array, m2: jax.Array) -> Pivoted:
+    """Moments whose mean is one number: it is the pivot."""
+    return Pivoted(mean, count, jnp.zeros_like(mean), m2)
+
+
+def _same_group(groups: Sequence[Sequence[int]], size: int) -> jax.Array:
+    """`[size, size]`: whether two members of the axis share a group."""
+    group = np.zeros(size, int)
+    for number, members in enumerate(_checks.groups_cover(groups, size)):
+        group[members] = number
+    return jnp.asarray(group[:, None] == group)

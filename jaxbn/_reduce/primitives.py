@@ -1,0 +1,167 @@
+"""Two linear maps between a batch and its features, each the transpose of the other.
+
+`project` sums over the batch to numbers of each feature, `expand` spreads such numbers over the batch. Statistics, the
+output, and the derivatives of both, forward and backward and of any order, are made of these two, so that each is one
+pass over the batch. Both take `x` as it came, in half precision too, and so this is what the backward pass keeps.
+
+The mean is two numbers, `pivot + offset`, which are never added: `x - pivot - offset` loses no digit.
+
+As primitives they have a lowering per platform: the plain one, and for sums on a CPU another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.extend.core import Primitive
+from jax.interpreters import ad, batching, mlir
+
+from jaxbn._reduce import cpu, plain
+from jaxbn._reduce.plain import beside
+
+Center = tuple[jax.Array, jax.Array]
+
+
+def project(values: jax.Array, x: jax.Array, center: Center, axes: Sequence[int]) -> tuple[jax.Array, jax.Array]:
+    """`(sum(values), sum(values * (x - center)))` over all axes but the feature axes.
+
+    Args:
+        values: of the shape of `x` and the dtype of `center`.
+        x: the batch, in any precision.
+        center: pivot and offset, `[features]`.
+        axes: the feature axes, in ascending order.
+
+    Returns:
+        Two arrays `[features]`.
+    """
+    total, along = _project.bind(values, *(_varying_as(values, part) for part in (x, *center)), axes=tuple(axes))
+    return total, along
+
+
+def expand(constant: jax.Array, slope: jax.Array, x: jax.Array, center: Center, axes: Sequence[int]) -> jax.Array:
+    """`constant + slope * (x - center)`.
+
+    Args:
+        constant: `[features]`.
+        slope: `[features]`.
+        x: the batch, in any precision.
+        center: pivot and offset, `[features]`.
+        axes: the feature axes, in ascending order.
+
+    Returns:
+        An array of the shape of `x` and the dtype of `center`.
+    """
+    (y,) = _expand.bind(*(_varying_as(x, part) for part in (constant, slope, x, *center)), axes=tuple(axes))
+    return y
+
+
+def _varying_as(like: jax.Array, value: jax.Array) -> jax.Array:
+    """`value`, known to differ between the members of a mapped axis wherever `like` does, as all operands must be."""
+    missing = jax.typeof(like).manual_axis_type.varying - jax.typeof(value).manual_axis_type.varying
+    return lax.pcast(value, tuple(missing), to="varying") if missing else value
+
+
+def _primitive(name: str, shape: Callable[..., Any], default: Callable[..., Any]) -> Primitive:
+    """A primitive of several results; `shape` is of them, `default` its lowering where there is no other."""
+    primitive = Primitive(f"jaxbn_{name}")
+    primitive.multiple_results = True
+    primitive.def_abstract_eval(shape)
+    # Where there is no program yet, it is one of this primitive alone, and lowered like any other.
+    primitive.def_impl(jax.jit(primitive.bind, static_argnames="axes"))
+    mlir.register_lowering(primitive, mlir.lower_fun(default, multiple_results=True))
+    return primitive
+
+
+def _lower_project_on_cpu(context: mlir.LoweringRuleContext, *operands: Any, axes: Any) -> Any:
+    batch: Any = context.avals_in[0]
+    chosen = cpu.project if _one_device(context) and cpu.pays(batch.shape, axes) else plain.project
+    return mlir.lower_fun(chosen, multiple_results=True)(context, *operands, axes=axes)
+
+
+def _one_device(context: mlir.LoweringRuleContext) -> bool:
+    """Whether what is lowered runs on one device, or as the part of one device, whatever else the process sees."""
+    where = context.module_context.axis_context
+    if isinstance(where, mlir.ShardingContext):
+        return where.num_devices == 1
+    return isinstance(where, mlir.SPMDAxisContext) and where.manual_axes == frozenset(where.mesh.axis_names)
+
+
+def _of_features(values: Any, x: Any, pivot: Any, offset: Any, *, axes: Any) -> list[Any]:
+    del values, x, offset, axes
+    return [pivot.update(weak_type=False)] * 2
+
+
+def _of_batch(constant: Any, slope: Any, x: Any, pivot: Any, offset: Any, *, axes: Any) -> list[Any]:
+    del constant, slope, offset, axes
+    return [x.update(dtype=pivot.dtype, weak_type=False)]
+
+
+_project = _primitive("project", _of_features, plain.project)
+_expand = _primitive("expand", _of_batch, plain.expand)
+mlir.register_lowering(_project, _lower_project_on_cpu, platform="cpu")
+
+
+Derivative = tuple[Sequence[jax.Array], Sequence[jax.Array]]
+
+
+def _jvp_of_project(primals: Sequence[Any], tangents: Sequence[Any], *, axes: Any) -> Derivative:
+    values, *data = primals
+    total_dot, along_dot = _project.bind(ad.instantiate_zeros(tangents[0]), *data, axes=axes)
+    if (moved := _moved(data, tangents[1:], axes)) is not None:
+        along_dot += _project.bind(values * moved, *data, axes=axes)[0]
+    return _project.bind(*primals, axes=axes), [total_dot, along_dot]
+
+
+def _jvp_of_expand(primals: Sequence[Any], tangents: Sequence[Any], *, axes: Any) -> Derivative:
+    _, slope, *data = primals
+    (y_dot,) = _expand.bind(*map(ad.instantiate_zeros, tangents[:2]), *data, axes=axes)
+    if (moved := _moved(data, tangents[2:], axes)) is not None:
+        y_dot += beside(slope, data[0], axes) * moved
+    return _expand.bind(*primals, axes=axes), [y_dot]
+
+
+def _moved(data: Sequence[jax.Array], tangents: Sequence[Any], axes: Any) -> jax.Array | None:
+    """The tangent of `x - center`, if it has one."""
+    (x, pivot, _), (x_dot, *center_dot) = data, tangents
+    moved = None if isinstance(x_dot, ad.Zero) else x_dot.astype(pivot.dtype)
+    for part in center_dot:
+        if not isinstance(part, ad.Zero):
+            moved = (jnp.zeros(x.shape, pivot.dtype) if moved is None else moved) - beside(part, x, axes)
+    return moved
+
+
+def _transpose_of_project(cotangents: Sequence[Any], values: Any, *data: Any, axes: Any) -> list[Any]:
+    del values
+    return [*_expand.bind(*map(ad.instantiate_zeros, cotangents), *data, axes=axes), None, None, None]
+
+
+def _transpose_of_expand(cotangents: Sequence[Any], constant: Any, slope: Any, *data: Any, axes: Any) -> list[Any]:
+    found = _project.bind(ad.instantiate_zeros(cotangents[0]), *data, axes=axes)
+    wanted = (ad.is_undefined_primal(part) for part in (constant, slope))
+    return [part if want else None for part, want in zip(found, wanted, strict=True)] + [None, None, None]
+
+
+def _batched(primitive: Primitive) -> Callable[..., Any]:
+    def rule(operands: Sequence[Any], mapped: Sequence[int | None], *, axes: Any) -> tuple[list[jax.Array], list[int]]:
+        """The mapped axis is one more feature axis."""
+        size = next(x.shape[a] for x, a in zip(operands, mapped, strict=True) if a is not None)
+        fronted = [
+            jnp.broadcast_to(x, (size, *x.shape)) if a is None else jnp.moveaxis(x, a, 0)
+            for x, a in zip(operands, mapped, strict=True)
+        ]
+        results = primitive.bind(*fronted, axes=(0, *(d + 1 for d in axes)))
+        return results, [0] * len(results)
+
+    return rule
+
+
+ad.primitive_jvps[_project] = _jvp_of_project
+ad.primitive_jvps[_expand] = _jvp_of_expand
+ad.primitive_transposes[_project] = _transpose_of_project
+ad.primitive_transposes[_expand] = _transpose_of_expand
+batching.primitive_batchers[_project] = _batched(_project)
+batching.primitive_batchers[_expand] = _batched(_expand)

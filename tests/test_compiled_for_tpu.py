@@ -1,0 +1,28 @@
+"""What the TPU's compiler makes of the op, where it is installed: `pip install -e '.[aot-tpu]'`. No TPU is needed."""
+
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+pytestmark = pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason="needs libtpu")
+
+
+def test_the_op_is_as_small_as_the_inexact_one(tmp_path):
+    command = [sys.executable, "-m", "experiments.bench.compiled", "--target", "tpu-v5e", "--shapes", "4", "7", "9"]
+    run = subprocess.run([*command, "--out", str(tmp_path)], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr[-2000:]
+    assert run.stdout.startswith("Nothing is run on a device")
+    measured = json.loads((tmp_path / "tpu-v5e" / "summary.json").read_text())["measured"]
+    assert len(measured) == 6
+    for m in measured:
+        ours, theirs, stable = (m["layers"][name] for name in ("jaxbn", "linen", "linen, stable"))
+        passes = {name: numbers["bytes"] / m["size"] for name, numbers in m["layers"].items()}
+        assert passes["jaxbn"] <= passes["linen"] + 0.05, m["shape"]
+        assert ours["temporary"] - theirs["temporary"] <= 0.02 * m["size"], m["shape"]
+        assert ours["cycles"] <= 1.05 * theirs["cycles"], m["shape"]
+        assert ours["cycles"] < 0.9 * stable["cycles"], m["shape"]

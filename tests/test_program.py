@@ -1,0 +1,150 @@
+"""What is traced is one program for every platform, and a lean one."""
+
+import functools
+import math
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import export
+from jax.extend import core
+
+from jaxbn import batch_moments, batch_norm, init_batch_norm, normalize
+from tests import reference
+from tests.tolerances import TOLERANCE, assert_close
+
+SHAPE = (16, 12, 12, 5)
+PARAMS, STATE = init_batch_norm(5)
+PLATFORMS = ["tpu", "cuda", "cpu"]
+
+
+def noise(shape, dtype="float32", seed=0):
+    return jnp.asarray(np.random.default_rng(seed).normal(3, 1, shape), dtype)
+
+
+def train(params, state, x):
+    return batch_norm(params, state, x, True)
+
+
+def gradient(params, state, x):
+    """With the output behind a loss that depends on it."""
+    return jax.grad(lambda params, x: jnp.sum(jax.nn.relu(train(params, state, x)[0]) ** 2), (0, 1))(params, x)
+
+
+def primitives(jaxpr):
+    """The names of all, also inside of others."""
+    for equation in jaxpr.eqns:
+        yield equation.primitive.name
+        for value in jax.tree.leaves(equation.params, is_leaf=lambda v: isinstance(v, core.Jaxpr | core.ClosedJaxpr)):
+            if isinstance(value, core.Jaxpr | core.ClosedJaxpr):
+                yield from primitives(getattr(value, "jaxpr", value))
+
+
+@functools.cache
+def lowered(function, dtype, platform, shape=SHAPE):
+    """Results of the batch's size are behind `tensor<`, then the operation's name is first on its line."""
+    arguments = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), (PARAMS, STATE))
+    exported = export.export(jax.jit(function), platforms=[platform])(*arguments, jax.ShapeDtypeStruct(shape, dtype))
+    return exported.mlir_module()
+
+
+def operations(text):
+    """Pairs of an operation's name and the type of its result."""
+    return re.findall(
+        r"= stablehlo\.(\w+).*?(?:-> |: )\(?(tensor<[^>]*>)(?:, tensor<[^>]*>)*\)?(?: loc.*)?$", text, re.M
+    )
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("evaluate", ["batch_norm", "normalize"])
+def test_evaluation_is_made_of_plain_operations(evaluate, masked):
+    """Any tool that reads programs knows them: no primitive of our own, nothing to be computed twice."""
+    mask = np.ones([*SHAPE[:-1], 1], bool) if masked and evaluate == "batch_norm" else None
+    calls = {
+        "batch_norm": lambda x: batch_norm(PARAMS, STATE, x, False, mask=mask)[0],
+        "normalize": lambda x: normalize(PARAMS, x, STATE.mean, STATE.var),
+    }
+    found = set(primitives(jax.make_jaxpr(calls[evaluate])(noise(SHAPE)).jaxpr))
+    known = {"sub", "mul", "add", "div", "sqrt", "gt", "select_n", "broadcast_in_dim", "convert_element_type"}
+    assert "sub" in found
+    assert found <= known | {"custom_jvp_call", "jit", "pjit", "reshape", "squeeze"}
+
+
+@pytest.mark.parametrize("function", [train, gradient])
+def test_the_trace_does_not_ask_for_devices(function, monkeypatch):
+    def refuse(*_, **__):
+        raise AssertionError("what is traced must not depend on the process")
+
+    for name in ("device_count", "local_device_count", "devices", "local_devices", "default_backend"):
+        monkeypatch.setattr(jax, name, refuse)
+    jax.make_jaxpr(function)(PARAMS, STATE, noise((2, 3, 5)))
+
+
+@pytest.mark.parametrize("platform", ["tpu", "cuda"])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize(("function", "sums"), [(train, 2), (gradient, 4)])
+def test_each_pass_is_one_loop_over_the_batch(function, sums, dtype, platform):
+    """Two sums forward and two backward, of what elementwise operations make; nothing is cut but for the pivot."""
+    text, size = lowered(function, dtype, platform), "x".join(map(str, SHAPE))
+    reductions = re.findall(rf"stablehlo\.reduce\(.*applies stablehlo\.add .*\(tensor<{size}xf32>", text)
+    assert len(reductions) == sums
+    assert len(re.findall("stablehlo.slice", text)) == 1
+    assert "stablehlo.concatenate" not in text
+    whole = {name for name, kind in operations(text) if size in kind}
+    assert "subtract" in whole
+    assert whole <= {
+        "convert",
+        "subtract",
+        "multiply",
+        "add",
+        "maximum",
+        "select",
+        "compare",
+        "broadcast_in_dim",
+        "constant",
+    }
+
+
+def test_the_program_is_the_same_on_every_platform_but_for_the_sums_on_a_cpu():
+    small = (64, 32, 5)  # too few values for slabs, too many to be small
+    texts = [re.sub(r"loc\(.*|#loc.*|module @.*", "", lowered(train, "float32", p, small)) for p in PLATFORMS]
+    assert texts[0] == texts[1] == texts[2]
+    assert "stablehlo.slice" in lowered(train, "float32", "cpu", (64, 80, 5))
+
+
+@pytest.mark.parametrize("rest", [(8, 8, 5), (5,), (3, 5)])
+@pytest.mark.parametrize("platform", PLATFORMS)
+@pytest.mark.parametrize(
+    "function", [train, gradient, lambda p, s, x: batch_norm(p, s, x, False), lambda _p, _s, x: batch_moments(x)]
+)
+def test_a_batch_of_unknown_size_can_be_exported(function, rest, platform):
+    (batch,) = export.symbolic_shape("b")
+    arguments = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), (PARAMS, STATE))
+    program = export.export(jax.jit(function), platforms=[platform])
+    exported = program(*arguments, jax.ShapeDtypeStruct((batch, *rest), "float32"))
+    if platform == "cpu":
+        for size in (1, 2, 7):
+            x = noise((size, *rest))
+            got, expected = exported.call(PARAMS, STATE, x), jax.jit(function)(PARAMS, STATE, x)
+            assert_close(got, expected, 2e-5)
+
+
+@pytest.mark.parametrize("weight", [-1.0, -1e30])
+def test_a_negative_weight_counts_as_0(weight):
+    x = np.asarray(noise((12, 5)))
+    mask = np.where(np.arange(12) % 3 == 0, np.float32(weight), 1)[:, None]
+    got = batch_norm(PARAMS, STATE, x, True, mask=mask)
+    expected = batch_norm(PARAMS, STATE, x, True, mask=np.maximum(mask, 0))
+    assert_close(got, expected, 0)
+    assert_close(got[0], reference.batch_norm(x, mask=mask > 0), TOLERANCE["float32"])
+    assert_close(batch_moments(x, mask=mask), batch_moments(x, mask=np.maximum(mask, 0)), 0)
+
+
+def test_one_device_among_several_is_one_device():
+    """Whatever the process sees, the bits are those of a process that sees one: of the same program."""
+    x = noise((64, 80, 5))
+    text = jax.jit(train).lower(PARAMS, STATE, x).as_text()
+    slabs = [math.prod(map(int, d.split("x"))) for d in re.findall(r"stablehlo\.slice .*-> tensor<([\dx]+)xf32>", text)]
+    assert max(slabs) == x.size // 8
