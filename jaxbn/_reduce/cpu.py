@@ -2,6 +2,7 @@
 
 XLA's CPU compiler runs a reduction, with all elementwise work that it takes into it, at a fraction of the speed of an
 elementwise loop. So most of a sum is made of elementwise additions of slabs, whose result is written to memory once.
+And numbers of each feature are computed before the loop that needs them, not in it.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jaxbn._reduce import plain
 from jaxbn._reduce.plain import beside, others
 
 # So many slabs are added up elementwise, too few to lose much; fewer than the least are not worth it.
@@ -38,10 +40,25 @@ def pays(shape: Sequence[Any], axes: Sequence[int]) -> bool:
 def project(
     values: jax.Array, x: jax.Array, pivot: jax.Array, offset: jax.Array, *, axes: Sequence[int]
 ) -> list[jax.Array]:
-    along = values * (x.astype(pivot.dtype) - beside(pivot, x, axes))
+    along = values * (x.astype(pivot.dtype) - beside(_apart(pivot), x, axes))
     total, along = (_folded_sum(part, others(x, axes)) for part in (values, along))
     # One subtraction of each value is enough: the offset is small.
     return [total, along - offset * total]
+
+
+def expand(
+    constant: jax.Array, slope: jax.Array, x: jax.Array, pivot: jax.Array, offset: jax.Array, *, axes: Sequence[int]
+) -> list[jax.Array]:
+    constant, slope, pivot, offset = map(_apart, (constant, slope, pivot, offset))
+    return plain.expand(constant, slope, x, pivot, offset, axes=axes)
+
+
+def _apart(value: jax.Array) -> jax.Array:
+    """The same numbers, computed once for each feature, and not anew for each value that they are combined with.
+
+    XLA does not take a division into a loop that would repeat it.
+    """
+    return value if jnp.iscomplexobj(value) else value / jnp.where(value == value, jnp.ones_like(value), jnp.nan)
 
 
 def _folded_sum(values: jax.Array, axes: Sequence[int]) -> jax.Array:

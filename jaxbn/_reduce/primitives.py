@@ -6,7 +6,7 @@ pass over the batch. Both take `x` as it came, in half precision too, and so thi
 
 The mean is two numbers, `pivot + offset`, which are never added: `x - pivot - offset` loses no digit.
 
-As primitives they have a lowering per platform: the plain one, and for sums on a CPU another.
+As primitives they have a lowering per platform: the plain one, and another for a CPU.
 """
 
 from __future__ import annotations
@@ -76,10 +76,15 @@ def _primitive(name: str, shape: Callable[..., Any], default: Callable[..., Any]
     return primitive
 
 
-def _lower_project_on_cpu(context: mlir.LoweringRuleContext, *operands: Any, axes: Any) -> Any:
-    batch: Any = context.avals_in[0]
-    chosen = cpu.project if _one_device(context) and cpu.pays(batch.shape, axes) else plain.project
-    return mlir.lower_fun(chosen, multiple_results=True)(context, *operands, axes=axes)
+def _on_cpu(chosen: Callable[..., Any], default: Callable[..., Any]) -> Callable[..., Any]:
+    """The lowering for a CPU."""
+
+    def lower(context: mlir.LoweringRuleContext, *operands: Any, axes: Any) -> Any:
+        batch: Any = context.avals_in[-3]  # x, before pivot and offset
+        function = chosen if _one_device(context) and cpu.pays(batch.shape, axes) else default
+        return mlir.lower_fun(function, multiple_results=True)(context, *operands, axes=axes)
+
+    return lower
 
 
 def _one_device(context: mlir.LoweringRuleContext) -> bool:
@@ -102,7 +107,8 @@ def _of_batch(constant: Any, slope: Any, x: Any, pivot: Any, offset: Any, *, axe
 
 _project = _primitive("project", _of_features, plain.project)
 _expand = _primitive("expand", _of_batch, plain.expand)
-mlir.register_lowering(_project, _lower_project_on_cpu, platform="cpu")
+mlir.register_lowering(_project, _on_cpu(cpu.project, plain.project), platform="cpu")
+mlir.register_lowering(_expand, _on_cpu(cpu.expand, plain.expand), platform="cpu")
 
 
 Derivative = tuple[Sequence[jax.Array], Sequence[jax.Array]]
