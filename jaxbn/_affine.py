@@ -11,6 +11,7 @@ from jax.custom_derivatives import SymbolicZero
 from jax.typing import ArrayLike
 
 from jaxbn._reduce.plain import beside
+from jaxbn._reduce.primitives import varying_alike
 from jaxbn._residuals import expand
 
 
@@ -77,7 +78,8 @@ def _jvp_of_apply(axes: Any, primals: Any, tangents: Any) -> tuple[jax.Array, ja
     y_dot = expand(y_dot, _solid(multiplier_dot), x, weights, center, axes)
     if not _is_zero(wide_dot):
         y_dot += beside(multiplier, x, axes) * wide_dot
-    return _apply_affine(axes, *primals), y_dot
+    y, y_dot = varying_alike(_apply_affine(axes, *primals), y_dot)
+    return y, y_dot
 
 
 _apply_affine.defjvp(_jvp_of_apply, symbolic_zeros=True)

@@ -69,7 +69,9 @@ def mask(mask: ArrayLike | None, x: jax.Array) -> jax.Array | None:
     if any(m not in (1, n) for m, n in zip(mask.shape, x.shape, strict=True)):
         raise ValueError(f"`mask` must broadcast to `x` {x.shape}, got the shape {mask.shape}.")
     # Once and for all in the precision of the sums: a weight must not be 0 in one place and not in another.
-    return mask if mask.dtype == jnp.bool_ else mask.astype(jnp.finfo(statistics_dtype(x.dtype)).dtype)
+    if mask.dtype == jnp.bool_:
+        return mask
+    return jax.lax.stop_gradient(mask.astype(jnp.finfo(statistics_dtype(x.dtype)).dtype))
 
 
 def flag(name: str, value: Any) -> bool | jax.Array:

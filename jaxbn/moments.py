@@ -43,7 +43,7 @@ def batch_moments(x: ArrayLike, *, axis: int | Sequence[int] = -1, mask: ArrayLi
         x: `[..., features, ...]`, floating or complex, of any rank from 1 up.
         axis: the feature axis, or several; the results have their shape, in the order given.
         mask: `None`, or booleans or non-negative weights with as many dimensions as `x`, broadcastable to it.
-            What `x` holds where the weight is 0 is never used.
+            What `x` holds where the weight is 0 is never used. No gradient flows to weights.
 
     Returns:
         `Moments` of `[features]` arrays in at least float32. A feature without data has count, mean and m2 0.

@@ -113,7 +113,8 @@ def batch_norm(
         momentum: the weight of the OLD running value, between 0 and 1 (PyTorch's is that of the new one).
         epsilon: added to the variance, at least 0.
         mask: `None`, or booleans or non-negative weights with as many dimensions as `x`, broadcastable to it. The
-            result equals dropping the elements of weight 0: they may hold anything, and `y` is 0 there.
+            result equals dropping the elements of weight 0: they may hold anything, and `y` is 0 there. No gradient
+            flows to weights.
         axis_name: a mapped axis (of `vmap`, `pmap`, `shard_map`) or several over which the batch is spread.
         axis_index_groups: the members of that axis that share a batch, if not all of them do.
         averaging: how the running statistics forget: `"ema"`, `"warmup"` or `"cumulative"`, see `update_state`.

@@ -38,7 +38,7 @@ def project(values: jax.Array, x: jax.Array, center: Center, axes: Sequence[int]
     Returns:
         Two arrays `[features]`.
     """
-    total, along = _project.bind(values, *(_varying_as(values, part) for part in (x, *center)), axes=tuple(axes))
+    total, along = _project.bind(*varying_alike(values, x, *center), axes=tuple(axes))
     return total, along
 
 
@@ -55,14 +55,15 @@ def expand(constant: jax.Array, slope: jax.Array, x: jax.Array, center: Center, 
     Returns:
         An array of the shape of `x` and the dtype of `center`.
     """
-    (y,) = _expand.bind(*(_varying_as(x, part) for part in (constant, slope, x, *center)), axes=tuple(axes))
+    (y,) = _expand.bind(*varying_alike(constant, slope, x, *center), axes=tuple(axes))
     return y
 
 
-def _varying_as(like: jax.Array, value: jax.Array) -> jax.Array:
-    """`value`, known to differ between the members of a mapped axis wherever `like` does, as all operands must be."""
-    missing = jax.typeof(like).manual_axis_type.varying - jax.typeof(value).manual_axis_type.varying
-    return lax.pcast(value, tuple(missing), to="varying") if missing else value
+def varying_alike(*values: jax.Array) -> list[jax.Array]:
+    """The values, all known to differ between the members of a mapped axis if one of them does."""
+    own = [jax.typeof(value).manual_axis_type.varying for value in values]
+    missing = [frozenset().union(*own) - axes for axes in own]
+    return [lax.pcast(v, tuple(m), to="varying") if m else v for v, m in zip(values, missing, strict=True)]
 
 
 def _primitive(name: str, shape: Callable[..., Any], default: Callable[..., Any]) -> Primitive:
@@ -70,8 +71,14 @@ def _primitive(name: str, shape: Callable[..., Any], default: Callable[..., Any]
     primitive = Primitive(f"jaxbn_{name}")
     primitive.multiple_results = True
     primitive.def_abstract_eval(shape)
-    # Where there is no program yet, it is one of this primitive alone, and lowered like any other.
-    primitive.def_impl(jax.jit(primitive.bind, static_argnames="axes"))
+    alone = jax.jit(primitive.bind, static_argnames="axes")
+
+    def evaluate(*operands: Any, axes: Any) -> Any:
+        # Where there is no program yet, it is one of this primitive alone, and lowered like any other.
+        with jax.disable_jit(disable=False):
+            return alone(*operands, axes=axes)
+
+    primitive.def_impl(evaluate)
     mlir.register_lowering(primitive, mlir.lower_fun(default, multiple_results=True))
     return primitive
 
