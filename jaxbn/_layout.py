@@ -21,11 +21,9 @@ def as_given(value: jax.Array, axes: Sequence[int]) -> jax.Array:
 
 def from_data_layout(value: jax.Array, axes: Sequence[int]) -> jax.Array:
     """`[1, features, 1, ...]` as it broadcasts against the data -> `[features]` in the order of `axes`."""
-    value = value.reshape([value.shape[d] for d in sorted(axes)])
-    return value.transpose(np.argsort(np.argsort(axes)))
+    return as_given(value.reshape([value.shape[d] for d in sorted(axes)]), axes)
 
 
 def to_data_layout(value: jax.Array, axes: Sequence[int], ndim: int) -> jax.Array:
     """`[features]` in the order of `axes` -> `[1, features, 1, ...]` that broadcasts against the data."""
-    value = value.transpose(np.argsort(axes))
-    return jnp.expand_dims(value, [d for d in range(ndim) if d not in axes])
+    return jnp.expand_dims(ascending(value, axes), [d for d in range(ndim) if d not in axes])

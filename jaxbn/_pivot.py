@@ -11,6 +11,7 @@ from jax import lax
 from jaxbn._numbers import real_parts, statistics_dtype
 from jaxbn._reduce.plain import beside, others
 
+# More rows than this are no batch of a step, but data, whose first rows may be padding.
 _ROWS = 2**13
 
 
