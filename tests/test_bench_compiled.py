@@ -88,6 +88,19 @@ def test_the_chips_own_memory_is_free():
     assert found.kernels == 1
 
 
+def test_scratch_is_free():
+    found = program(
+        [
+            "%p = f32[4]{0} parameter(0)",
+            '%c = (f32[4]{0}, s8[8]{0}, u8[90]{0}) custom-call(%p), custom_call_target="__cudnn$convForward"',
+            "%y = f32[4]{0} get-tuple-element(%c), index=0",
+            "%bytes = s8[8]{0} get-tuple-element(%c), index=1",
+            'ROOT %d = (f32[4]{0}, u8[90]{0}) custom-call(%y, %bytes), custom_call_target="__cublas$gemm"',
+        ]
+    )
+    assert [(m.read, m.written) for m in found.moved] == [(16, 24), (24, 106)]
+
+
 def test_an_update_in_place_writes_the_slice():
     update = "dynamic-update-slice(%a, %b, %i)"
     arguments = ["%a = f32[100]{0} parameter(0)", "%b = f32[5]{0} parameter(1)", "%i = s32[] parameter(2)"]

@@ -2,7 +2,8 @@
 
 Every top-level instruction reads its operands and writes its results, once. A fusion that needs only a slice of an
 operand reads the slice, one that updates a slice in place writes the slice, and what the TPU's compiler keeps in the
-chip's own memory, `S(1)` in the text, is free. What a cache saves is not known here.
+chip's own memory, `S(1)` in the text, is free, as is scratch: the bytes in a library call's result that nobody takes.
+What a cache saves is not known here.
 """
 
 from __future__ import annotations
@@ -144,10 +145,22 @@ def _moved(computations: dict[str, Computation], name: str) -> list[Moved]:
             moves = _share(shapes[0], elements), written
         elif i.op == "dynamic-update-slice":
             moves = _bytes(shapes[1]), _share(i.shape, arrays(shapes[1])[0][0])
+        elif i.op == "custom-call":
+            moves = sum(map(_bytes, shapes)), _bytes(i.shape) - _scratch(computation, i)
         else:
             moves = sum(map(_bytes, shapes)), _bytes(i.shape)
         found.append(Moved(i.name, i.op, *moves))
     return found
+
+
+def _scratch(computation: Computation, call: Instruction) -> float:
+    """The bytes in the tuple that a call returns which no instruction takes out of it."""
+    if call.root or not call.shape.startswith("("):
+        return 0.0
+    users = [user for user in computation.values() if call.name in user.operands]
+    taken = {int(n) for user in users for n in re.findall(r"index=(\d+)", user.rest)}
+    parts = enumerate(zip(ARRAY.findall(call.shape), arrays(call.shape), strict=True))
+    return sum(size for n, ((dtype, *_), (_, size)) in parts if n not in taken and dtype in ("s8", "u8"))
 
 
 def _share(shape: str, elements: int) -> float:

@@ -16,7 +16,6 @@ from flax.linen import initializers
 
 from experiments import mnist
 from experiments.harness import classifier, training
-from experiments.harness.lanes import map_lanes
 
 # `steps -> None`: trains on that many batches more, and returns when they are done.
 Trainer = Callable[[int], None]
@@ -58,16 +57,16 @@ def ours(name: str, images: np.ndarray, labels: np.ndarray, seeds: int = 1) -> T
     """The loop of the experiments: the data on the device as bytes, many steps per dispatch, all seeds at once."""
     data = classifier.on_device(images, labels)
     problem = classifier.classification(mnist.RUNS[name].model, optax.sgd(mnist.LEARNING_RATE))
-    members = training.unstack(training.init_state(problem, list(range(seeds))))
+    state = training.init_state(problem, list(range(seeds)))
     run = training.compile_steps(problem)
 
     def train(steps: int) -> None:
-        nonlocal members
+        nonlocal state
         for first in range(0, steps, training.STEPS_PER_DISPATCH):
             count = min(steps - first, training.STEPS_PER_DISPATCH)
-            indices = np.zeros((training.STEPS_PER_DISPATCH, mnist.BATCH_SIZE), np.int32)
-            indices[:count] = batches(images, count)
-            members = map_lanes(functools.partial(run, data, count), members, [indices] * seeds)
+            indices = np.zeros((seeds, training.STEPS_PER_DISPATCH, mnist.BATCH_SIZE), np.int32)
+            indices[:, :count] = batches(images, count)
+            state = run(data, count, state, indices)
 
     return train
 

@@ -1,24 +1,20 @@
-"""The tutorial's two networks; batch norm is an argument, never a twin network.
-
-The convolutional net keeps the batch in the last axis and convolves by one matrix product, since XLA's own
-convolutions are slow on CPU inside a compiled loop and with few channels. An image is cut into cells of 2x2 pixels,
-whose four pixels become channels; a kernel of odd width k then spans (k + 1) / 2 cells, and one product gives the four
-outputs of every cell. Those four are what a 2x2 max-pool compares, so that pooling is a maximum of four contiguous
-arrays.
-"""
+"""The tutorial's two networks; batch norm is an argument, never a twin network."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from flax.linen import initializers
-from jax import lax
+from flax.typing import Initializer
+
+from experiments.harness.cells import CellConv, pool_cells
+from experiments.harness.placement import on_cpu
 
 Norm = Callable[..., nn.Module]
-Initializer = Callable[..., jax.Array]
 
 
 class MLP(nn.Module):
@@ -44,6 +40,42 @@ class MLP(nn.Module):
         return nn.Dense(10, kernel_init=self.kernel_init, bias_init=self.bias_init)(nn.relu(x))
 
 
+class Form(NamedTuple):
+    """A way to compute a convolutional net, with the same parameters and values in each.
+
+    Attributes:
+        open: `[batch, height, width]` to what the first convolution takes.
+        convolution: makes a SAME convolution of odd width, `convolution(features, width, ...)`.
+        axis: of the features.
+        pool: the maximum of each 2x2 pixels.
+        rows: the last layer's input, `[batch, features * height * width]`.
+    """
+
+    open: Callable[[jax.Array], jax.Array]
+    convolution: Callable[..., nn.Module]
+    axis: int
+    pool: Callable[[jax.Array], jax.Array]
+    rows: Callable[[jax.Array], jax.Array]
+
+
+# For CPUs: `[features, height, width, batch]`, see `cells`.
+CELLS = Form(
+    open=lambda images: jnp.moveaxis(images, 0, -1)[None],
+    convolution=CellConv,
+    axis=1,
+    pool=pool_cells,
+    rows=lambda x: x.reshape(-1, x.shape[-1]).T,
+)
+# For accelerators, whose compilers know convolutions: `[batch, height, width, features]`, as Flax has it.
+CHANNELS_LAST = Form(
+    open=lambda images: images[..., None],
+    convolution=lambda features, width, **options: nn.Conv(features, (width, width), **options),
+    axis=-1,
+    pool=lambda x: nn.max_pool(x, (2, 2), (2, 2)),
+    rows=lambda x: x.transpose(0, 3, 1, 2).reshape(len(x), -1),
+)
+
+
 class ConvNet(nn.Module):
     """conv 3x3x6 -> norm -> relu -> pool -> conv 5x5x16 -> norm -> relu -> pool -> 10, SAME padding.
 
@@ -51,79 +83,23 @@ class ConvNet(nn.Module):
         norm: makes the normalisation layer for the given `axis`, `norm(axis=1)(x, use_running_average=...)`; `None` for
             none, and then the convolutions have biases.
         kernel_init: of all layers.
+        form: how it is computed; `None` for what suits the platform.
     """
 
     norm: Norm | None = None
     kernel_init: Initializer = initializers.glorot_uniform()
+    form: Form | None = None
 
     @nn.compact
     def __call__(self, images: jax.Array, train: bool) -> jax.Array:
         """Logits `[batch, 10]` of images `[batch, 28, 28]` with pixels in [0, 1]."""
-        x = jnp.moveaxis(images, 0, -1)[None]
-        for features, width in ((6, 3), (16, 5)):
-            cells = CellConv(features, width, use_bias=self.norm is None, kernel_init=self.kernel_init)(x)
+        form = self.form or (CELLS if on_cpu() else CHANNELS_LAST)
+        x = form.open(images)
+        for number, (features, width) in enumerate(((6, 3), (16, 5))):
+            options: dict[str, Any] = {"use_bias": self.norm is None, "kernel_init": self.kernel_init}
+            x = form.convolution(features, width, **options, name=f"CellConv_{number}")(x)
             if self.norm is not None:
-                cells = self.norm(axis=1)(cells, use_running_average=not train)
+                x = self.norm(axis=form.axis)(x, use_running_average=not train)
             # The maximum first: it commutes with relu, and leaves it a quarter of the work.
-            x = nn.relu(pool_cells(cells))
-        return nn.Dense(10, kernel_init=self.kernel_init)(x.reshape(-1, x.shape[-1]).T)
-
-
-class CellConv(nn.Module):
-    """A SAME convolution of odd width, whose output stays in cells of 2x2 pixels.
-
-    Attributes:
-        features: output channels.
-        width: of the square kernel, odd.
-        use_bias: whether a bias is added.
-        kernel_init: of the kernel `[width, width, channels, features]`.
-    """
-
-    features: int
-    width: int
-    use_bias: bool = True
-    kernel_init: Initializer = initializers.glorot_uniform()
-
-    @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """`[channels, height, width, batch]` -> `[4, features, height / 2, width / 2, batch]`."""
-        channels, height, width, batch = x.shape
-        kernel = self.param("kernel", self.kernel_init, (self.width, self.width, channels, self.features))
-        patches = cell_patches(x, self.width)
-        y = lax.dot_general(
-            cell_kernel(kernel), patches.reshape(-1, height * width // 4 * batch), (((0,), (0,)), ((), ()))
-        )
-        y = y.reshape(4, self.features, height // 2, width // 2, batch)
-        if self.use_bias:
-            y = y + self.param("bias", initializers.zeros, (self.features,))[None, :, None, None, None]
-        return y
-
-
-def cell_patches(x: jax.Array, width: int) -> jax.Array:
-    """`[channels, H, W, batch]` -> `[cells, 4 * channels, H / 2, W / 2, batch]`, what a kernel sees from every cell."""
-    channels, _, _, batch = x.shape
-    margin, span = width // 2, (width + 1) // 2
-    x = jnp.pad(x, ((0, 0), (margin, margin), (margin, margin), (0, 0)))
-    rows, columns = x.shape[1] // 2, x.shape[2] // 2
-    x = x.reshape(channels, rows, 2, columns, 2, batch).transpose(2, 4, 0, 1, 3, 5)
-    x = x.reshape(4 * channels, rows, columns, batch)
-    rows, columns = rows - span + 1, columns - span + 1
-    # One direction after the other: the gradient then adds up 2 * span overlapping arrays instead of span**2.
-    x = jnp.stack([x[:, i : i + rows] for i in range(span)])
-    return jnp.stack([x[:, :, :, j : j + columns] for j in range(span)], axis=1)
-
-
-def cell_kernel(kernel: jax.Array) -> jax.Array:
-    """`[k, k, channels, features]` -> `[cells * 4 * channels, 4 * features]`: the kernel at each pixel of a cell."""
-    width, _, channels, features = kernel.shape
-    span = (width + 1) // 2
-    shifted = jnp.stack([jnp.pad(kernel, ((i, 1 - i), (j, 1 - j), (0, 0), (0, 0))) for i in (0, 1) for j in (0, 1)])
-    cells = shifted.reshape(4, span, 2, span, 2, channels, features).transpose(1, 3, 2, 4, 5, 0, 6)
-    return cells.reshape(-1, 4 * features)
-
-
-def pool_cells(cells: jax.Array) -> jax.Array:
-    """`[4, ...]` -> `[...]`: 2x2 max-pooling. Pairwise, since the gradient of a `max` over an axis is far slower."""
-    # Split and not sliced: the gradient then writes four parts side by side, instead of adding up four padded arrays.
-    a, b, c, d = (part[0] for part in lax.split(cells, (1, 1, 1, 1)))
-    return jnp.maximum(jnp.maximum(a, b), jnp.maximum(c, d))
+            x = nn.relu(form.pool(x))
+        return nn.Dense(10, kernel_init=self.kernel_init)(form.rows(x))

@@ -1,13 +1,10 @@
 """The one training loop. It receives functions and returns a history; it knows neither data sets nor files nor layers.
 
-All seeds train together, each in the same compiled program, as many at once as there are lanes: on a CPU that is faster
-than one program of them all by `vmap`, and a seed's results are to the last bit those that it has alone. Many steps run
-per dispatch, on a data set that stays on the device.
+All seeds train together. Many steps run per dispatch, on a data set that stays on the device.
 """
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -16,7 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from experiments.harness.lanes import compile_once, map_lanes
+from experiments.harness.placement import on_cpu
+from experiments.harness.seeds import for_all_seeds, stack
 
 # Steps per dispatch: few enough for live progress and a quick answer to Ctrl-C, enough to make dispatching free.
 STEPS_PER_DISPATCH = 100
@@ -65,9 +63,9 @@ def init_state(problem: Problem, seeds: list[int]) -> TrainState:
         return TrainState(params, extras, problem.optimizer.init(params))
 
     # It runs once: on a CPU, where LLVM would spend a second on it, it is not worth optimising.
-    options = {"xla_backend_optimization_level": 1} if jax.default_backend() == "cpu" else None
+    options = {"xla_backend_optimization_level": 1} if on_cpu() else None
     compiled = jax.jit(init, compiler_options=options)
-    return _stack([compiled(jax.random.key(seed)) for seed in seeds])
+    return stack([compiled(jax.random.key(seed)) for seed in seeds])
 
 
 def train(
@@ -101,7 +99,6 @@ def train(
         The state and the evaluations made here.
     """
     run = compile_steps(problem)
-    members = unstack(state)
     history = []
     step = first_step
     while step < steps:
@@ -111,10 +108,9 @@ def train(
             indices = batches(step, count)
             # Always the same shape, so that a shorter last dispatch does not compile anew.
             padded = np.pad(indices, ((0, 0), (0, STEPS_PER_DISPATCH - count), (0, 0)))
-            members = map_lanes(functools.partial(run, data, count), members, list(padded))
+            state = run(data, count, state, padded)
             step += count
             on_progress(step)
-        state = _stack(members)
         evaluation = Evaluation(step, evaluate(state, step, indices[:, -1]))
         history.append(evaluation)
         on_evaluation(evaluation, state)
@@ -134,7 +130,7 @@ def mean_score(
         `(state, data, indices [seeds, n]) -> {name: [seeds]}`.
     """
 
-    @compile_once
+    @for_all_seeds
     def total(data: Pytree, count: jax.Array, state: TrainState, indices: jax.Array) -> dict[str, jax.Array]:
         def add(i: jax.Array, sums: dict[str, jax.Array]) -> dict[str, jax.Array]:
             counts = i * EXAMPLES_PER_CHUNK + jnp.arange(EXAMPLES_PER_CHUNK) < count
@@ -146,7 +142,7 @@ def mean_score(
         return jax.lax.fori_loop(0, chunks, add, jax.tree.map(lambda value: jnp.zeros((), value.dtype), shapes))
 
     def mean(state: TrainState, data: Pytree, indices: np.ndarray) -> Metrics:
-        members, (seeds, examples) = unstack(state), indices.shape
+        seeds, examples = indices.shape
         dispatch = CHUNKS_PER_DISPATCH * EXAMPLES_PER_CHUNK
         sums: Metrics = {}
         for first in range(0, examples, dispatch):
@@ -155,35 +151,30 @@ def mean_score(
             # Always the same shape, so that it is compiled once for all.
             part = np.pad(part, ((0, 0), (0, dispatch - count)), mode="edge")
             part = part.reshape(seeds, CHUNKS_PER_DISPATCH, EXAMPLES_PER_CHUNK)
-            found = map_lanes(functools.partial(total, data, count), members, list(part))
-            for name in found[0]:
-                sums[name] = sums.get(name, 0) + np.array([of_one[name] for of_one in found], np.float64)
+            for name, value in total(data, count, state, part).items():
+                sums[name] = sums.get(name, 0) + np.asarray(value, np.float64)
         return {name: value / examples for name, value in sums.items()}
 
     return mean
 
 
 def compile_steps(problem: Problem) -> Callable[[Pytree, int, TrainState, np.ndarray], TrainState]:
-    """`(data, count, state, indices [n, batch]) -> state`, of one seed, after the first `count` of the `n` batches."""
+    """`(data, count, state, indices [seeds, n, batch]) -> state` after the first `count` of the `n` batches."""
+    step = make_step(problem)
 
-    @compile_once
+    @for_all_seeds
     def steps(data: Pytree, count: jax.Array, state: TrainState, indices: jax.Array) -> TrainState:
-        def step(i: jax.Array, state: TrainState) -> TrainState:
-            gradient, extras = jax.grad(problem.loss, has_aux=True)(state.params, state.extras, data, indices[i])
-            updates, optimizer = problem.optimizer.update(gradient, state.optimizer, state.params)
-            return TrainState(optax.apply_updates(state.params, updates), extras, optimizer)
-
-        return jax.lax.fori_loop(0, count, step, state)
+        return jax.lax.fori_loop(0, count, lambda i, state: step(data, state, indices[i]), state)
 
     return steps
 
 
-def _stack(members: list[TrainState]) -> TrainState:
-    return jax.tree.map(lambda *leaves: jnp.asarray(np.stack(leaves)), *members)
+def make_step(problem: Problem) -> Callable[[Pytree, TrainState, jax.Array], TrainState]:
+    """`(data, state, indices [batch]) -> state`, one step of one seed."""
 
+    def step(data: Pytree, state: TrainState, indices: jax.Array) -> TrainState:
+        gradient, extras = jax.grad(problem.loss, has_aux=True)(state.params, state.extras, data, indices)
+        updates, optimizer = problem.optimizer.update(gradient, state.optimizer, state.params)
+        return TrainState(optax.apply_updates(state.params, updates), extras, optimizer)
 
-def unstack(state: TrainState) -> list[TrainState]:
-    """The states of the seeds, one by one."""
-    arrays = jax.tree.map(np.asarray, state)
-    seeds = len(jax.tree.leaves(arrays)[0])
-    return [jax.tree.map(lambda leaf, i=i: leaf[i], arrays) for i in range(seeds)]
+    return step

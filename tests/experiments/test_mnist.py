@@ -99,6 +99,17 @@ def test_all_files_are_there(whole: tuple[Path, str]) -> None:
             assert hits == pytest.approx(round(hits), abs=1e-9)
 
 
+def test_what_is_chosen_on_accelerators_trains_alike(
+    whole: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert main(tmp_path, "--steps", STEPS, "--seeds", SEEDS) == 0
+    for name in MODELS:
+        got, expected = ([json.loads(line) for line in metrics(o, name).splitlines()] for o in (tmp_path, whole[0]))
+        for a, b in zip(got, expected, strict=True):
+            assert a == pytest.approx(b, rel=1e-3)
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_the_settings_are_the_same_in_every_process(name: str) -> None:
     settings = mnist.settings_of(name, mnist.Config())

@@ -1,4 +1,4 @@
-"""The two networks, and the convolution over cells against those of XLA and Flax."""
+"""The two networks, in every form, and the convolution over cells against those of XLA and Flax."""
 
 import functools
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from flax.linen import initializers
 from jax import lax
 
 from experiments import mnist
-from experiments.harness import models
+from experiments.harness import cells, models
 
 IMAGES = jnp.asarray(np.random.default_rng(0).uniform(size=(5, 28, 28)), jnp.float32)
 KEYS = jax.random.split(jax.random.key(0), 64)
@@ -72,8 +72,9 @@ def value_and_gradients(model: nn.Module, variables: Any, train: bool) -> Any:
 
 @pytest.mark.parametrize("train", [True, False])
 @pytest.mark.parametrize("norm", [True, False])
-def test_the_convolutional_net_is_that_of_plain_layers(norm: bool, train: bool) -> None:
-    model = models.ConvNet(mnist.SLIM_NORM if norm else None)
+@pytest.mark.parametrize("form", [models.CELLS, models.CHANNELS_LAST], ids=["cells", "channels last"])
+def test_the_convolutional_net_is_that_of_plain_layers(form: models.Form, norm: bool, train: bool) -> None:
+    model = models.ConvNet(mnist.SLIM_NORM if norm else None, form=form)
     variables = moved(jax.jit(functools.partial(model.init, train=False))(jax.random.key(0), IMAGES))
     (_, (logits, extras)), (of_params, of_images) = value_and_gradients(model, variables, train)
     plain_variables = {collection: renamed(tree) for collection, tree in variables.items()}
@@ -94,7 +95,7 @@ def test_the_convolutional_net_is_that_of_plain_layers(norm: bool, train: bool) 
 def test_a_cell_convolution_is_a_same_convolution(width: int, channels: int, features: int, batch: int) -> None:
     draw = np.random.default_rng(width).normal
     x = jnp.asarray(draw(size=(channels, 6, 8, batch)), jnp.float32)
-    layer = models.CellConv(features, width)
+    layer = cells.CellConv(features, width)
     params = {
         "kernel": jnp.asarray(draw(size=(width, width, channels, features)), jnp.float32),
         "bias": jnp.asarray(draw(size=features), jnp.float32),
@@ -102,8 +103,8 @@ def test_a_cell_convolution_is_a_same_convolution(width: int, channels: int, fea
     weights = jnp.asarray(draw(size=(features, 6, 8, batch)), jnp.float32)
 
     def by_cells(params: Any, x: jax.Array) -> jax.Array:
-        cells = layer.apply({"params": params}, x).reshape(2, 2, features, 3, 4, batch)
-        return cells.transpose(2, 3, 0, 4, 1, 5).reshape(features, 6, 8, batch)
+        y = layer.apply({"params": params}, x).reshape(2, 2, features, 3, 4, batch)
+        return y.transpose(2, 3, 0, 4, 1, 5).reshape(features, 6, 8, batch)
 
     def by_xla(params: Any, x: jax.Array) -> jax.Array:
         y = lax.conv_general_dilated(x, params["kernel"], (1, 1), "SAME", dimension_numbers=("CHWN", "HWIO", "CHWN"))
@@ -120,8 +121,8 @@ def test_a_cell_convolution_is_a_same_convolution(width: int, channels: int, fea
 
 def test_pooling_cells_is_max_pooling() -> None:
     image = jnp.asarray(np.random.default_rng(0).normal(size=(4, 6, 8, 3)), jnp.float32)
-    cells = image.reshape(4, 3, 2, 4, 2, 3).transpose(2, 4, 0, 1, 3, 5).reshape(4, 4, 3, 4, 3)
-    np.testing.assert_array_equal(models.pool_cells(cells), nn.max_pool(image, (2, 2), (2, 2)))
+    cut = image.reshape(4, 3, 2, 4, 2, 3).transpose(2, 4, 0, 1, 3, 5).reshape(4, 4, 3, 4, 3)
+    np.testing.assert_array_equal(cells.pool_cells(cut), nn.max_pool(image, (2, 2), (2, 2)))
 
 
 @pytest.mark.parametrize(
@@ -130,6 +131,17 @@ def test_pooling_cells_is_max_pooling() -> None:
 def test_the_tutorials_runs_have_their_parameters(name: str, count: int) -> None:
     shapes = jax.eval_shape(functools.partial(mnist.RUNS[name].model.init, train=False), KEYS[0], IMAGES)
     assert sum(leaf.size for leaf in jax.tree.leaves(shapes["params"])) == count
+
+
+@pytest.mark.parametrize(("platform", "form"), [("cpu", models.CELLS), ("tpu", models.CHANNELS_LAST)])
+def test_the_form_suits_the_platform(platform: str, form: models.Form, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jax, "default_backend", lambda: platform)
+    programs = [
+        str(jax.make_jaxpr(functools.partial(models.ConvNet(form=f).init, train=False))(KEYS[0], IMAGES))
+        for f in (None, form)
+    ]
+    assert programs[0] == programs[1]
+    assert ("conv_general_dilated" in programs[0]) == (platform == "tpu")
 
 
 def initial(name: str) -> Any:

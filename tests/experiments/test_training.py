@@ -125,6 +125,16 @@ def test_a_seed_starts_and_trains_as_it_does_alone() -> None:
     assert len({float(w) for w in start.params["w"][:, 0]}) == len(seeds)
 
 
+def test_seeds_in_one_program_train_as_in_lanes(monkeypatch: pytest.MonkeyPatch) -> None:
+    seeds = [5, 0, 7]
+    expected, _ = train(seeds, 130)
+    monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
+    monkeypatch.setattr("experiments.harness.seeds.map_lanes", None)
+    got, _ = train(seeds, 130)
+    # Sums of a batch of seeds are made in another order.
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), got, expected)
+
+
 @pytest.mark.parametrize("middle", [50, 100, 200])
 @pytest.mark.parametrize("seeds", [[4], [4, 9]])
 def test_training_from_a_restored_state_is_the_unbroken_run(middle: int, seeds: list[int]) -> None:
@@ -152,8 +162,10 @@ def test_a_shorter_dispatch_does_not_compile_anew() -> None:
     assert after[0] > 0
 
 
+@pytest.mark.parametrize("platform", ["cpu", "tpu"])
 @pytest.mark.parametrize("examples", [1, 7, 99, 100, 101, 250, 5_000, 5_100, 10_050])
-def test_a_mean_counts_every_example_once(examples: int) -> None:
+def test_a_mean_counts_every_example_once(examples: int, platform: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jax, "default_backend", lambda: platform)
     # Whole numbers, whose sums are exact: an example lost, doubled or padded in would show.
     values = np.random.default_rng(examples).integers(1, 200, 12_000).astype(np.float32)
     indices = np.stack([np.random.default_rng(seed).permutation(12_000)[:examples] for seed in (0, 1)]).astype(np.int32)

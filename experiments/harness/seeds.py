@@ -1,0 +1,46 @@
+"""All seeds at once: on a CPU side by side in lanes, on an accelerator as one program.
+
+On a CPU each seed runs in the compiled program that it has alone: that is faster there than one program of them all,
+and a seed's results are to the last bit those that it has alone. An accelerator would mostly wait between the small
+kernels of a single seed; `vmap` fills it.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from experiments.harness.lanes import compile_once, map_lanes
+from experiments.harness.placement import on_cpu
+
+T = TypeVar("T")
+
+
+def for_all_seeds(function: Callable[[Any, Any, Any, Any], T]) -> Callable[[Any, Any, Any, Any], T]:
+    """`(data, count, state, indices) -> result` of one seed, for all: the last three get an axis of seeds."""
+    alone = compile_once(function)
+    together = compile_once(jax.vmap(function, in_axes=(None, None, 0, 0)))
+
+    def call(data: Any, count: Any, state: Any, indices: Any) -> T:
+        if not on_cpu():
+            return together(data, count, state, indices)
+        return stack(map_lanes(functools.partial(alone, data, count), unstack(state), list(indices)))
+
+    return call
+
+
+def stack(members: Sequence[T]) -> T:
+    """One pytree with a leading axis of seeds."""
+    return jax.tree.map(lambda *leaves: jnp.asarray(np.stack(leaves)), *members)
+
+
+def unstack(state: T) -> list[T]:
+    """The states of the seeds, one by one."""
+    arrays = jax.tree.map(np.asarray, state)
+    seeds = len(jax.tree.leaves(arrays)[0])
+    return [jax.tree.map(lambda leaf, i=i: leaf[i], arrays) for i in range(seeds)]
