@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.typing import ArrayLike
 
 from jaxbn._pivoted import Pivoted, of_batch
 from jaxbn.preprocess import _checks as _own
 from jaxbn.preprocess.scale import merge_two
-
-# Rows of which the deviations stay in the cache, and columns below which a block of a product is too small to be fast.
-_ROWS, _COLUMNS = 2000, 128
 
 
 class Comoments(NamedTuple):
@@ -36,42 +32,15 @@ def comoments(x: jax.Array, weights: jax.Array | None, axes: Sequence[int]) -> C
         examples = [1 if d in axes else n for d, n in enumerate(x.shape)]
         weights = jnp.broadcast_to(weights, examples).reshape(-1, 1).astype(x.dtype)
     pivot, count, offset, _ = of_batch((1,), rows, rows, weights)
-    scatter = _scatter(rows, weights, lambda part: part - pivot[None] - offset[None])
+    scatter = _scatter(rows - pivot[None] - offset[None], weights)
     moments = Pivoted(pivot, count, offset, jnp.diagonal(scatter))
     return Comoments(jax.tree.map(lambda part: part.reshape(features), moments), scatter)
 
 
-def _scatter(rows: jax.Array, weights: jax.Array | None, deviation: Callable[[jax.Array], jax.Array]) -> jax.Array:
-    """The sum of outer products of the deviations; a part at a time, which stays in the cache."""
-
-    def outer(start: ArrayLike, length: int) -> jax.Array:
-        d = deviation(lax.dynamic_slice_in_dim(rows, start, length))
-        if weights is None:
-            return product(d, d)
-        weight = lax.dynamic_slice_in_dim(weights, start, length)
-        return product(jnp.where(weight > 0, weight * d, 0), d)
-
-    # On several devices, which may share the rows, every part would be sent to all of them.
-    alone = jax.device_count() == 1
-    parts, product = (len(rows) // _ROWS, _symmetric_product) if alone else (0, _product)
-    rest = outer(parts * _ROWS, len(rows) - parts * _ROWS)
-    if parts == 0:
-        return rest
-    return lax.fori_loop(0, parts, lambda i, total: total + outer(i * _ROWS, _ROWS), rest)
-
-
-def _product(a: jax.Array, b: jax.Array) -> jax.Array:
-    return dot(a.T, b)
-
-
-def _symmetric_product(a: jax.Array, b: jax.Array) -> jax.Array:
-    """`a.T @ b`, known to be symmetric: of the two blocks off the diagonal, one is computed."""
-    half = a.shape[1] // 2
-    if half < _COLUMNS:
-        return _product(a, b)
-    corner = _product(a[:, :half], b[:, half:])
-    first, last = _symmetric_product(a[:, :half], b[:, :half]), _symmetric_product(a[:, half:], b[:, half:])
-    return jnp.block([[first, corner], [corner.T, last]])
+def _scatter(deviations: jax.Array, weights: jax.Array | None) -> jax.Array:
+    """The sum of their outer products."""
+    weighted = deviations if weights is None else jnp.where(weights > 0, weights * deviations, 0)
+    return dot(weighted.T, deviations)
 
 
 def merge(a: Comoments, b: Comoments) -> Comoments:
