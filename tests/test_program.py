@@ -12,6 +12,7 @@ from jax import export
 from jax.extend import core
 
 from jaxbn import batch_moments, batch_norm, init_batch_norm, normalize
+from jaxbn.preprocess import fit_pca
 from tests import reference
 from tests.tolerances import TOLERANCE, assert_close
 
@@ -80,6 +81,7 @@ def test_the_trace_does_not_ask_for_devices(function, monkeypatch):
     for name in ("device_count", "local_device_count", "devices", "local_devices", "default_backend"):
         monkeypatch.setattr(jax, name, refuse)
     jax.make_jaxpr(function)(PARAMS, STATE, noise((2, 3, 5)))
+    jax.make_jaxpr(fit_pca)(noise((5, 3)))
 
 
 @pytest.mark.parametrize("platform", ["tpu", "cuda"])
