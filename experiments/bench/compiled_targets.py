@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import importlib
-import itertools
 import os
-import time
-import types
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +18,7 @@ from jax.sharding import SingleDeviceSharding
 from experiments.bench import compiled_program
 from experiments.bench.ops_calls import opened
 from experiments.bench.peers import norms
+from experiments.bench.stages import stages
 from experiments.harness.errors import UserError
 
 # Without these libtpu looks for the TPU of this machine, and the CUDA plugin for its driver.
@@ -76,19 +73,13 @@ def place(target: Target) -> SingleDeviceSharding:
 def compiled(step: Callable[..., Any], arguments: Sequence[Any], target: Target, there: Any) -> dict[str, Any]:
     """What the step moves when it is compiled for the target, and how long that took."""
     placed = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=there), arguments)
-    times = [time.perf_counter()]
-    traced = jax.jit(step).trace(*placed)
-    times.append(time.perf_counter())
-    lowered = traced.lower(lowering_platforms=(target.platform,))
-    times.append(time.perf_counter())
-    made = lowered.compile()
-    times.append(time.perf_counter())
+    _, made, seconds = stages(step, placed, target.platform)
     program = compiled_program.read(made.as_text())
     memory: Any = made.memory_analysis()
     return {
         **{name: getattr(program, name) for name in ("bytes", "kernels", "cycles", "lines")},
         "temporary": memory.temp_size_in_bytes,
-        "seconds": [round(end - start, 3) for start, end in itertools.pairwise(times)],
+        "seconds": seconds,
     }
 
 
@@ -119,36 +110,6 @@ def steps(norm: Any, x: Any) -> tuple[dict[str, Callable[..., Any]], list[jax.Ar
     return {"forward": forward, "forward+backward": both}, arrays
 
 
-def resnet(sources: Path, depth: int, norm: Any) -> tuple[Callable[..., Any], Sequence[Any]]:
-    """One step of SGD with the norm in Flax's example, and its arguments."""
-    import flax.linen
-    import optax
-
-    from experiments.bench.drop_in import classes, cross_entropy
-
-    nn = types.SimpleNamespace(**vars(flax.linen) | {"BatchNorm": lambda **kw: norm(**kw | {"axis_name": None})})
-    names = {"nn": nn, "jnp": jnp, "partial": functools.partial, "Any": Any, "ModuleDef": Any}
-    file = sources / "examples/imagenet/models.py"
-    found = classes(file, names | {"Callable": Callable, "Sequence": tuple})
-    sizes, block = {18: ([2] * 4, "ResNetBlock"), 50: ([3, 4, 6, 3], "BottleneckResNetBlock")}[depth]
-    net = found["ResNet"](stage_sizes=sizes, block_cls=found[block], num_classes=1000, dtype=jnp.bfloat16)
-    optimizer = optax.sgd(0.1, 0.9)
-
-    def step(variables: Any, state: Any, images: jax.Array, labels: jax.Array) -> Any:
-        def loss(params: Any) -> Any:
-            logits, updates = net.apply({**variables, "params": params}, images, mutable=["batch_stats"])
-            return cross_entropy(logits.astype(jnp.float32), labels), updates
-
-        (value, updates), gradient = jax.value_and_grad(loss, has_aux=True)(variables["params"])
-        change, state = optimizer.update(gradient, state)
-        return {"params": optax.apply_updates(variables["params"], change), **updates}, state, value
-
-    images = jax.ShapeDtypeStruct((64, 224, 224, 3), jnp.bfloat16)
-    variables = jax.eval_shape(net.init, jax.random.key(0), images)
-    state = jax.eval_shape(optimizer.init, variables["params"])
-    return step, (variables, state, images, jax.ShapeDtypeStruct((64,), jnp.int32))
-
-
 def measure(shape: Sequence[int], dtype: str, target: Target, there: Any) -> list[dict[str, Any]]:
     """Everyone's numbers for either mode."""
     x = jax.ShapeDtypeStruct(tuple(shape), jnp.dtype(dtype))
@@ -163,14 +124,14 @@ def measure(shape: Sequence[int], dtype: str, target: Target, there: Any) -> lis
 
 
 def measure_nets(sources: Path, depth: int, target: Target, there: Any) -> dict[str, Any]:
-    """A training step of the ResNet with every norm."""
-    import flax.linen as nn
+    """A training step of the ResNet with every norm of linen."""
+    from experiments.bench.resnets import LINEN, resnet
 
-    import jaxbn.linen
-
-    stable = functools.partial(nn.BatchNorm, use_fast_variance=False)
+    images, labels = jax.ShapeDtypeStruct((64, 224, 224, 3), jnp.bfloat16), jax.ShapeDtypeStruct((64,), jnp.int32)
     found = {}
-    for name, norm in {"jaxbn": jaxbn.linen.BatchNorm, "linen": nn.BatchNorm, "linen, stable": stable}.items():
-        found[name] = compiled(*resnet(sources, depth, norm), target, there)
+    for name, norm in LINEN.items():
+        step, start = resnet(sources, depth, norm, images)
+        arguments = (*jax.eval_shape(start, jax.random.key(0)), images, labels)
+        found[name] = compiled(step, arguments, target, there)
         print(name, found[name], flush=True)
     return found

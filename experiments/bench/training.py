@@ -3,8 +3,10 @@
 The four models of `experiments.mnist` with batches of 64: our loop beside a plain one in Flax (a jitted step per batch,
 fed from NumPy), PyTorch eagerly and with `torch.compile`, and `fit` of Keras on JAX; each as its users write it, the
 data in memory. All take turns, medians over rounds; the first step, which compiles, apart. "ten seeds" is ours with ten
-seeds at once, as a multiple of one. Peers that are not installed are left out (`pip install -e '.[peers]'`). Writes
-`summary.json` and `summary.md`.
+seeds at once, as a multiple of one. Peers that are not installed are left out (`pip install -e '.[peers]'`). With
+`--resnets 18 50` a step of Flax's ResNets too, of Flax's sources (see `experiments.bench.drop_in`), with our batch norm
+and with Flax's, and the seconds to trace, lower and compile it; `--models` with nothing after it leaves the four out.
+Writes `summary.json` and `summary.md`.
 """
 
 from __future__ import annotations
@@ -18,10 +20,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
+import jax
 import numpy as np
 import tyro
 
-from experiments.bench import training_jax, training_torch
+from experiments.bench import resnets, training_jax, training_resnets, training_torch
 from experiments.bench.training_jax import Trainer
 from experiments.harness import results
 
@@ -49,6 +52,10 @@ class Options:
     """Steps of a turn."""
     rounds: int = 7
     """How often everyone has a turn; the median counts."""
+    resnets: tuple[Literal[18, 50], ...] = ()
+    """Flax's ResNets of these depths as well, 64x64, batch 8, float32; a turn is one step."""
+    sources: Path = Path("flax-0.12.8")
+    """Flax's sources, for the ResNets."""
     out: Path = Path("results/training")
     """The folder for the results."""
 
@@ -108,19 +115,29 @@ def main(options: Options) -> int:
     if wrong:
         print(f"`--frameworks` must be among {', '.join(MAKERS)}, got {', '.join(sorted(wrong))}.", file=sys.stderr)
         return 2
-    if not options.models or "jaxbn" not in options.frameworks:
-        print("`--models` must name a model and `--frameworks` ours, jaxbn, to compare with.", file=sys.stderr)
+    if not (options.models or options.resnets) or "jaxbn" not in options.frameworks:
+        words = "`--models` or `--resnets` must name a model, and `--frameworks` ours, jaxbn, to compare with."
+        print(words, file=sys.stderr)
         return 2
     if min(options.steps, options.rounds) < 1:
         print(f"`--steps` and `--rounds` must be at least 1, got {options.steps}, {options.rounds}.", file=sys.stderr)
         return 2
-    measured = []
+    if options.resnets and not (options.sources / resnets.FILE).is_file():
+        print(f"`--sources` must be a folder with Flax's sources, got {options.sources}.", file=sys.stderr)
+        return 2
+    # What is compiled is measured, whatever an earlier run has left.
+    jax.config.update("jax_enable_compilation_cache", val=False)
+    measured, nets = [], []
     for model in options.models:
         measured.append(measure(model, options))
         print(model, {name: f"{t:.3f} ms" for name, t in measured[-1]["milliseconds"].items()}, flush=True)
-    text = tables(measured) + "\n"
+    for depth in options.resnets:
+        nets.append(training_resnets.measure(options.sources, depth, options.rounds))
+        print(f"ResNet-{depth}", {name: n["seconds"] for name, n in nets[-1]["norms"].items()}, flush=True)
+    text = "\n\n".join([*([tables(measured)] if measured else []), *map(training_resnets.table, nets)]) + "\n"
     print("\n" + text)
-    results.write_json(options.out / "summary.json", {"measured": measured, **results.describe_environment()})
+    found = {"measured": measured, "resnets": nets, **results.describe_environment()}
+    results.write_json(options.out / "summary.json", found)
     results.write_text(options.out / "summary.md", text)
     return 0
 
