@@ -9,8 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments.bench import compiled, compiled_program, compiled_targets
+from experiments.bench import compiled, compiled_nets, compiled_program, compiled_targets
 from experiments.bench.peers import norms
+from experiments.harness import classifier
 from tests import reference
 from tests.tolerances import GRADIENT, TOLERANCE, assert_close
 
@@ -158,7 +159,7 @@ def test_a_missing_compiler_is_one_line(target, extra, monkeypatch, capsys, tmp_
     [
         ({"shapes": (10,)}, "`--shapes` must be numbers from 0 to 9, got [10].\n"),
         (
-            {"nets": True, "sources": Path("none")},
+            {"nets": ("resnet18",), "sources": Path("none")},
             "`--sources` must be a folder with Flax's sources, got none.\n",
         ),
     ],
@@ -192,7 +193,9 @@ def test_tables():
     text = compiled.tables(made_up(100))
     assert "forward: cycles of ours / others" in text
     assert "| geometric mean |  | 0.50 |\n| worst of 1 MB or more |  | 1.00 |" in text
-    assert "| linen | 2.00 |  | 3 | 0.00 | 9 | 0.50 | 0.25 | 1.00 |" in compiled.nets_table({"linen": numbers(2e9, 0)})
+    assert "| linen | 2.000 |  | 3 | 0.000 | 9 | 0.50 | 0.25 | 1.00 |" in compiled.nets_table(
+        "resnet18", {"linen": numbers(2e9, 0)}
+    )
 
 
 def test_the_first_line_and_the_files(tmp_path, monkeypatch, capsys):
@@ -204,6 +207,34 @@ def test_the_first_line_and_the_files(tmp_path, monkeypatch, capsys):
     assert (tmp_path / "tpu-v5e/summary.md").read_text() in text
     assert json.loads((tmp_path / "tpu-v5e/summary.json").read_text())["measured"] == made_up(100)[:1]
     assert (tmp_path / "tpu-v5e/compiled.png").stat().st_size > 0
+
+
+def test_the_nets_of_the_main_job_take_a_step(tmp_path, monkeypatch):
+    """Here on this machine, and not for an accelerator."""
+    draw = np.random.default_rng(0).integers
+    rows = {row: (step, arguments) for row, step, arguments in compiled_nets.mnist_nets()}
+    assert [row for row in rows if row.endswith("10 seeds")] == [
+        f"{net}, 10 seeds"
+        for net in ("mlp-bn", "mlp", "conv-bn, channels last", "conv-bn, cells", "conv, channels last", "conv, cells")
+    ]
+    step, (data, state, indices) = rows["mlp-bn, 10 seeds"]
+    data = classifier.Examples(draw(0, 256, data.images.shape, np.uint8), draw(0, 10, data.labels.shape, np.int32))
+    state = jax.tree.map(lambda a: jnp.ones(a.shape, a.dtype), state)
+    after = jax.jit(step)(data, state, draw(0, len(data.labels), indices.shape, np.int32))
+    assert np.all(np.isfinite(after.params["Dense_1"]["kernel"]))
+    assert len(np.unique(after.params["Dense_1"]["bias"], axis=0)) == 10
+
+
+def test_the_tables_of_nets_are_kept(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(compiled, "place", lambda _: None)
+    monkeypatch.setattr(compiled, "mnist_nets", lambda: [("mlp, 1 seed", None, ())])
+    monkeypatch.setattr(compiled, "compiled", lambda *_: numbers(2e9, 7e6))
+    assert compiled.main(compiled.Options(target="tpu-v5e", nets=("mnist",), out=tmp_path)) == 0
+    text = (tmp_path / "tpu-v5e/nets.md").read_text()
+    assert text in capsys.readouterr().out
+    assert "| mlp, 1 seed | 2.000 | 7.000 | 3 |" in text
+    kept = json.loads((tmp_path / "tpu-v5e/nets.json").read_text())
+    assert kept["measured"] == {"mnist": {"mlp, 1 seed": numbers(2e9, 7e6)}}
 
 
 def test_the_description_of_the_gpu_is_here():

@@ -10,7 +10,10 @@ net. Scale, bias and running statistics are arguments; their gradients and updat
 - Temporary memory, as a multiple of the data; kernels; the seconds to trace, lower and compile on this machine.
 - Cycles: the estimate of the TPU's compiler. Of the GPU there is none: its passes decide.
 
-With `--nets` one training step of Flax's ResNet instead, of Flax's sources (see `experiments.bench.drop_in`).
+With `--nets` one training step of whole nets instead: Flax's ResNets, of Flax's sources (see
+`experiments.bench.drop_in`), batch 64, 224x224, bfloat16, or the four of `experiments.mnist`, with one seed and with ten
+in one program.
+
 Needs `pip install -e '.[aot-tpu]'` or `'.[aot-cuda]'`. About 2 minutes on 2 cores for a target. Writes `summary.json`,
 `summary.md` and `compiled.png`, or `nets.json` and `nets.md`, to a folder for every target.
 """
@@ -26,7 +29,8 @@ from typing import Any, Literal
 
 import tyro
 
-from experiments.bench.compiled_targets import TARGETS, measure, measure_nets, place
+from experiments.bench.compiled_nets import mnist_nets, resnets
+from experiments.bench.compiled_targets import TARGETS, compiled, measure, place
 from experiments.harness import plotting, results
 from experiments.harness.errors import UserError
 
@@ -54,12 +58,10 @@ class Options:
     """For which accelerator."""
     shapes: tuple[int, ...] = tuple(range(len(SHAPES)))
     """Which of the ten shapes, counted from 0."""
-    nets: bool = False
-    """Flax's ResNet instead of the layers, batch 64, 224x224, bfloat16."""
-    depth: Literal[18, 50] = 18
-    """Of the ResNet; the TPU's compiler takes 2 minutes for each of three norms, and more for 50."""
+    nets: tuple[Literal["resnet18", "resnet50", "mnist"], ...] = ()
+    """These nets instead of the layers; the TPU's compiler takes minutes for a ResNet with each norm."""
     sources: Path = Path("flax-0.12.8")
-    """Flax's sources, for the ResNet."""
+    """Flax's sources, for the ResNets."""
     out: Path = Path("results/compiled")
     """The folder for the results."""
 
@@ -113,16 +115,16 @@ def two(ratio: float) -> str:
     return f"{ratio:.2f}"
 
 
-def nets_table(found: dict[str, Any]) -> str:
-    """Markdown, a row for every norm."""
-    heads = ["norm", "GB moved", "million cycles", "kernels", "temporary GB", "lines of HLO"]
+def nets_table(net: str, found: dict[str, Any]) -> str:
+    """Markdown, a row for every norm or form of the net."""
+    heads = [net, "GB moved", "million cycles", "kernels", "temporary GB", "lines of HLO"]
     body = [
         [
             name,
-            f"{n['bytes'] / 1e9:.2f}",
-            f"{n['cycles'] / 1e6:.2f}" if n["cycles"] else "",
+            f"{n['bytes'] / 1e9:.3f}",
+            f"{n['cycles'] / 1e6:.3f}" if n["cycles"] else "",
             f"{n['kernels']}",
-            f"{n['temporary'] / 1e9:.2f}",
+            f"{n['temporary'] / 1e9:.3f}",
             f"{n['lines']}",
             *map(two, n["seconds"]),
         ]
@@ -156,7 +158,7 @@ def main(options: Options) -> int:
     if wrong or not options.shapes:
         print(f"`--shapes` must be numbers from 0 to {len(SHAPES) - 1}, got {sorted(wrong)}.", file=sys.stderr)
         return 2
-    if options.nets and not (options.sources / "examples").is_dir():
+    if any(net.startswith("resnet") for net in options.nets) and not (options.sources / "examples").is_dir():
         print(f"`--sources` must be a folder with Flax's sources, got {options.sources}.", file=sys.stderr)
         return 2
     print(
@@ -170,8 +172,12 @@ def main(options: Options) -> int:
         return 1
     out = options.out / options.target
     if options.nets:
-        found: Any = measure_nets(options.sources, options.depth, target, there)
-        text, name = nets_table(found), "nets"
+        found: Any = {}
+        for net in options.nets:
+            rows = mnist_nets() if net == "mnist" else resnets(int(net.removeprefix("resnet")), options.sources)
+            found[net] = {row: compiled(step, arguments, target, there) for row, step, arguments in rows}
+            print(net, {row: n["seconds"] for row, n in found[net].items()}, flush=True)
+        text, name = "\n".join(nets_table(net, rows) for net, rows in found.items()), "nets"
     else:
         found, name = [], "summary"
         for shape, dtype in (SHAPES[number] for number in options.shapes):

@@ -121,17 +121,3 @@ def measure(shape: Sequence[int], dtype: str, target: Target, there: Any) -> lis
             found.setdefault(mode, {})[name] = compiled(step, (arrays, x), target, there)
     size = x.size * x.dtype.itemsize
     return [{"shape": list(shape), "dtype": dtype, "size": size, "mode": m, "layers": f} for m, f in found.items()]
-
-
-def measure_nets(sources: Path, depth: int, target: Target, there: Any) -> dict[str, Any]:
-    """A training step of the ResNet with every norm of linen."""
-    from experiments.bench.resnets import LINEN, resnet
-
-    images, labels = jax.ShapeDtypeStruct((64, 224, 224, 3), jnp.bfloat16), jax.ShapeDtypeStruct((64,), jnp.int32)
-    found = {}
-    for name, norm in LINEN.items():
-        step, start = resnet(sources, depth, norm, images)
-        arguments = (*jax.eval_shape(start, jax.random.key(0)), images, labels)
-        found[name] = compiled(step, arguments, target, there)
-        print(name, found[name], flush=True)
-    return found

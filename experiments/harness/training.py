@@ -58,13 +58,9 @@ class Evaluation(NamedTuple):
 def init_state(problem: Problem, seeds: list[int]) -> TrainState:
     """One training state per seed, stacked; a seed's state does not depend on the other seeds."""
 
-    def init(key: jax.Array) -> TrainState:
-        params, extras = problem.init(key)
-        return TrainState(params, extras, problem.optimizer.init(params))
-
     # It runs once: on a CPU, where LLVM would spend a second on it, it is not worth optimising.
     options = {"xla_backend_optimization_level": 1} if on_cpu() else None
-    compiled = jax.jit(init, compiler_options=options)
+    compiled = jax.jit(make_start(problem), compiler_options=options)
     return stack([compiled(jax.random.key(seed)) for seed in seeds])
 
 
@@ -167,6 +163,16 @@ def compile_steps(problem: Problem) -> Callable[[Pytree, int, TrainState, np.nda
         return jax.lax.fori_loop(0, count, lambda i, state: step(data, state, indices[i]), state)
 
     return steps
+
+
+def make_start(problem: Problem) -> Callable[[jax.Array], TrainState]:
+    """`key -> state` of one seed."""
+
+    def start(key: jax.Array) -> TrainState:
+        params, extras = problem.init(key)
+        return TrainState(params, extras, problem.optimizer.init(params))
+
+    return start
 
 
 def make_step(problem: Problem) -> Callable[[Pytree, TrainState, jax.Array], TrainState]:

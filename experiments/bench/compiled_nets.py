@@ -1,0 +1,52 @@
+"""One training step of whole nets, to be compiled: Flax's ResNets, and the four nets of `experiments.mnist`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from experiments import mnist
+from experiments.bench.resnets import LINEN, resnet
+from experiments.harness import classifier, models, training
+
+# The name of a row, the step and its arguments.
+Row = tuple[str, Callable[..., Any], Sequence[Any]]
+
+
+def resnets(depth: int, sources: Path) -> Iterator[Row]:
+    """With every norm of linen: batch 64, 224x224, bfloat16."""
+    images, labels = jax.ShapeDtypeStruct((64, 224, 224, 3), jnp.bfloat16), jax.ShapeDtypeStruct((64,), jnp.int32)
+    for name, norm in LINEN.items():
+        step, start = resnet(sources, depth, norm, images)
+        yield name, step, (*jax.eval_shape(start, jax.random.key(0)), images, labels)
+
+
+def mnist_nets() -> Iterator[Row]:
+    """One seed and ten in one program; the convolutional nets in either form."""
+    forms = {"channels last": models.CHANNELS_LAST, "cells": models.CELLS}
+    for name, run in mnist.RUNS.items():
+        if isinstance(run.model, models.ConvNet):
+            nets = {f"{name}, {form}": run.model.clone(form=forms[form]) for form in forms}
+        else:
+            nets = {name: run.model}
+        for row, model in nets.items():
+            for seeds in (1, 10):
+                yield f"{row}, {seeds} seed{'s' * (seeds > 1)}", *mnist_step(model, seeds)
+
+
+def mnist_step(model: Any, seeds: int) -> tuple[Callable[..., Any], Sequence[Any]]:
+    """One step of so many seeds in one program, and its arguments."""
+    problem = classifier.classification(model, optax.sgd(mnist.LEARNING_RATE))
+    keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), seeds))
+    state = jax.eval_shape(jax.vmap(training.make_start(problem)), keys)
+    examples = mnist.VALIDATION + mnist.TRAINING + mnist.TEST
+    data = classifier.Examples(
+        jax.ShapeDtypeStruct((examples, 28, 28), jnp.uint8), jax.ShapeDtypeStruct((examples,), jnp.int32)
+    )
+    indices = jax.ShapeDtypeStruct((seeds, mnist.BATCH_SIZE), jnp.int32)
+    return jax.vmap(training.make_step(problem), in_axes=(None, 0, 0)), (data, state, indices)
