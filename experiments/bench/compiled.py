@@ -11,8 +11,8 @@ net. Scale, bias and running statistics are arguments; their gradients and updat
 - Cycles: the estimate of the TPU's compiler. Of the GPU there is none: its passes decide.
 
 With `--nets` one training step of whole nets instead: Flax's ResNets, of Flax's sources (see
-`experiments.bench.drop_in`), batch 64, 224x224, bfloat16, or the four of `experiments.mnist`, with one seed and with ten
-in one program.
+`experiments.bench.drop_in`), batch 64, 224x224, bfloat16, or the four of `experiments.mnist`, with one seed and with
+ten in one program.
 
 Needs `pip install -e '.[aot-tpu]'` or `'.[aot-cuda]'`. About 2 minutes on 2 cores for a target. Writes `summary.json`,
 `summary.md` and `compiled.png`, or `nets.json` and `nets.md`, to a folder for every target.

@@ -45,8 +45,7 @@ def mnist_step(model: Any, seeds: int) -> tuple[Callable[..., Any], Sequence[Any
     keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), seeds))
     state = jax.eval_shape(jax.vmap(training.make_start(problem)), keys)
     examples = mnist.VALIDATION + mnist.TRAINING + mnist.TEST
-    data = classifier.Examples(
-        jax.ShapeDtypeStruct((examples, 28, 28), jnp.uint8), jax.ShapeDtypeStruct((examples,), jnp.int32)
-    )
+    images: Any = jax.ShapeDtypeStruct((examples, 28, 28), jnp.uint8)
+    labels: Any = jax.ShapeDtypeStruct((examples,), jnp.int32)
     indices = jax.ShapeDtypeStruct((seeds, mnist.BATCH_SIZE), jnp.int32)
-    return jax.vmap(training.make_step(problem), in_axes=(None, 0, 0)), (data, state, indices)
+    return jax.vmap(training.make_step(problem), in_axes=(None, 0, 0)), (classifier.Examples(images, labels), state, indices)
