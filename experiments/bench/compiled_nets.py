@@ -30,6 +30,7 @@ def mnist_nets() -> Iterator[Row]:
     """One seed and ten in one program; the convolutional nets in either form."""
     forms = {"channels last": models.CHANNELS_LAST, "cells": models.CELLS}
     for name, run in mnist.RUNS.items():
+        nets: dict[str, Any]
         if isinstance(run.model, models.ConvNet):
             nets = {f"{name}, {form}": run.model.clone(form=forms[form]) for form in forms}
         else:
@@ -48,4 +49,5 @@ def mnist_step(model: Any, seeds: int) -> tuple[Callable[..., Any], Sequence[Any
     images: Any = jax.ShapeDtypeStruct((examples, 28, 28), jnp.uint8)
     labels: Any = jax.ShapeDtypeStruct((examples,), jnp.int32)
     indices = jax.ShapeDtypeStruct((seeds, mnist.BATCH_SIZE), jnp.int32)
-    return jax.vmap(training.make_step(problem), in_axes=(None, 0, 0)), (classifier.Examples(images, labels), state, indices)
+    data = classifier.Examples(images, labels)
+    return jax.vmap(training.make_step(problem), in_axes=(None, 0, 0)), (data, state, indices)
