@@ -19,6 +19,7 @@ from tests.tolerances import TOLERANCE, assert_close
 SHAPE = (16, 12, 12, 5)
 PARAMS, STATE = init_batch_norm(5)
 PLATFORMS = ["tpu", "cuda", "cpu"]
+on_a_cpu = pytest.mark.skipif("config.getoption('--plain')", reason="it is of the lowering for a CPU")
 
 
 def noise(shape, dtype="float32", seed=0):
@@ -144,9 +145,22 @@ def test_a_negative_weight_counts_as_0(weight):
     assert_close(batch_moments(x, mask=mask), batch_moments(x, mask=np.maximum(mask, 0)), 0)
 
 
+def slabs(x):
+    """The sizes of what is cut in a training step."""
+    found = re.findall(r"stablehlo\.slice .*-> tensor<([\dx]+)xf32>", jax.jit(train).lower(PARAMS, STATE, x).as_text())
+    return [math.prod(map(int, shape.split("x"))) for shape in found]
+
+
+@on_a_cpu
 def test_one_device_among_several_is_one_device():
     """Whatever the process sees, the bits are those of a process that sees one: of the same program."""
     x = noise((64, 80, 5))
-    text = jax.jit(train).lower(PARAMS, STATE, x).as_text()
-    slabs = [math.prod(map(int, d.split("x"))) for d in re.findall(r"stablehlo\.slice .*-> tensor<([\dx]+)xf32>", text)]
-    assert max(slabs) == x.size // 8
+    assert max(slabs(x)) == x.size // 8
+
+
+@on_a_cpu
+@pytest.mark.parametrize(("length", "number"), [(64, None), (2048, 8)])
+def test_devices_that_share_a_large_batch_add_slabs(length, number):
+    mesh = jax.make_mesh((4,), ("a",), axis_types=(jax.sharding.AxisType.Auto,))
+    x = jax.ShapeDtypeStruct((64, length, 5), "float32", sharding=jax.NamedSharding(mesh, jax.P("a")))
+    assert max(slabs(x)) == (x.size // number if number else 3 * 5)

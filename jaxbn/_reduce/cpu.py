@@ -1,4 +1,4 @@
-"""The lowering for a program of one device on a CPU.
+"""The lowering for a CPU.
 
 XLA's CPU compiler runs a reduction, with all elementwise work that it takes into it, at a fraction of the speed of an
 elementwise loop. So most of a sum is made of elementwise additions of slabs, whose result is written to memory once.
@@ -26,30 +26,41 @@ _LANES = 64
 
 
 # Between a small array, where the call of a reduction takes longer than the sum, and so many values for each feature,
-# the slabs take more time to compile than they save.
-_SMALL, _MANY = 2**13, 2**12
+# the slabs take more time to compile than they save. Where several devices share the array, each needs a large part.
+_SMALL, _MANY, _PART = 2**13, 2**12, 2**17
 
 
-def pays(shape: Sequence[Any], axes: Sequence[int]) -> bool:
+def pays(shape: Sequence[Any], axes: Sequence[int], devices: int) -> bool:
     """Whether slabs are worth it, and can be made: of an axis of unknown length they can't."""
     if not all(isinstance(n, int) for n in shape):
         return False
-    return math.prod(shape) <= _SMALL or math.prod(n for d, n in enumerate(shape) if d not in axes) >= _MANY
+    size, many = math.prod(shape), math.prod(n for d, n in enumerate(shape) if d not in axes) >= _MANY
+    return many and size >= devices * _PART if devices > 1 else many or size <= _SMALL
 
 
 def project(
-    values: jax.Array, x: jax.Array, pivot: jax.Array, offset: jax.Array, *, axes: Sequence[int]
+    values: jax.Array, x: jax.Array, pivot: jax.Array, offset: jax.Array, *, axes: Sequence[int], devices: int
 ) -> list[jax.Array]:
+    """As the plain one, where so many devices may share the batch, along whatever axes."""
     along = values * (x.astype(pivot.dtype) - beside(_apart(pivot), x, axes))
-    total, along = (_folded_sum(part, others(x, axes)) for part in (values, along))
+    total, along = (_folded_sum(part, others(x, axes), devices) for part in (values, along))
     # One subtraction of each value is enough: the offset is small.
     return [total, along - offset * total]
 
 
 def expand(
-    constant: jax.Array, slope: jax.Array, x: jax.Array, pivot: jax.Array, offset: jax.Array, *, axes: Sequence[int]
+    constant: jax.Array,
+    slope: jax.Array,
+    x: jax.Array,
+    pivot: jax.Array,
+    offset: jax.Array,
+    *,
+    axes: Sequence[int],
+    devices: int,
 ) -> list[jax.Array]:
-    constant, slope, pivot, offset = map(_apart, (constant, slope, pivot, offset))
+    """As the plain one, where so many devices may share the batch, along whatever axes."""
+    if devices == 1:  # Of a part of a batch it saves nothing.
+        constant, slope, pivot, offset = map(_apart, (constant, slope, pivot, offset))
     return plain.expand(constant, slope, x, pivot, offset, axes=axes)
 
 
@@ -61,9 +72,9 @@ def _apart(value: jax.Array) -> jax.Array:
     return value if jnp.iscomplexobj(value) else value / jnp.where(value == value, jnp.ones_like(value), jnp.nan)
 
 
-def _folded_sum(values: jax.Array, axes: Sequence[int]) -> jax.Array:
-    values = _folded(values, axes)
-    inner = _inner_axes(values, axes)
+def _folded_sum(values: jax.Array, axes: Sequence[int], devices: int) -> jax.Array:
+    values = _folded(values, axes, devices)
+    inner = _inner_axes(values, axes) if devices == 1 else []
     if inner:
         values = _halved(_held(jnp.sum(values, [d for d in axes if d not in inner], keepdims=True)), inner)
     return jnp.sum(values, inner or axes, keepdims=True).squeeze(axes)
@@ -81,10 +92,10 @@ def _halved(values: jax.Array, axes: Sequence[int]) -> jax.Array:
     return values
 
 
-def _folded(values: jax.Array, axes: Sequence[int]) -> jax.Array:
+def _folded(values: jax.Array, axes: Sequence[int], devices: int) -> jax.Array:
     """The sums of up to nine values each, in memory."""
     for axis in sorted(axes, key=lambda d: d == 0):
-        parts = _slabs(values, axis)
+        parts = _slabs(values, axis) if devices == 1 else _scattered_slabs(values, axis, devices)
         if len(parts) >= _LEAST:
             while len(parts) > 1:
                 parts = [functools.reduce(jnp.add, parts[i : i + 2]) for i in range(0, len(parts), 2)]
@@ -123,3 +134,11 @@ def _slabs(values: jax.Array, axis: int) -> list[jax.Array]:
         tail = lax.slice_in_dim(values, size - rest, size, axis=axis)
         parts.append(jnp.pad(tail, [(0, (length - rest) * (d == axis)) for d in range(values.ndim)]))
     return parts
+
+
+def _scattered_slabs(values: jax.Array, axis: int, devices: int) -> list[jax.Array]:
+    """Every eighth value, the next ones, and so on: of each, every device that shares the axis has its part."""
+    before, size, after = values.shape[:axis], values.shape[axis], values.shape[axis + 1 :]
+    number = max((k for k in range(1, _SLABS + 1) if size % (k * devices) == 0), default=1)
+    groups = values.reshape(*before, size // number, number, *after)
+    return [lax.index_in_dim(groups, i, axis + 1, keepdims=False) for i in range(number)]

@@ -11,6 +11,8 @@ As primitives they have a lowering per platform: the plain one, and another for 
 
 from __future__ import annotations
 
+import functools
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -88,18 +90,22 @@ def _on_cpu(chosen: Callable[..., Any], default: Callable[..., Any]) -> Callable
 
     def lower(context: mlir.LoweringRuleContext, *operands: Any, axes: Any) -> Any:
         batch: Any = context.avals_in[-3]  # x, before pivot and offset
-        function = chosen if _one_device(context) and cpu.pays(batch.shape, axes) else default
+        devices = _devices(context)
+        pays = devices is not None and cpu.pays(batch.shape, axes, devices)
+        function = functools.partial(chosen, devices=devices) if pays else default
         return mlir.lower_fun(function, multiple_results=True)(context, *operands, axes=axes)
 
     return lower
 
 
-def _one_device(context: mlir.LoweringRuleContext) -> bool:
-    """Whether what is lowered runs on one device, or as the part of one device, whatever else the process sees."""
+def _devices(context: mlir.LoweringRuleContext) -> int | None:
+    """How many may share what is lowered, if that is known, whatever else the process sees."""
     where = context.module_context.axis_context
     if isinstance(where, mlir.ShardingContext):
-        return where.num_devices == 1
-    return isinstance(where, mlir.SPMDAxisContext) and where.manual_axes == frozenset(where.mesh.axis_names)
+        return where.num_devices
+    if isinstance(where, mlir.SPMDAxisContext):
+        return math.prod(n for name, n in where.mesh.shape.items() if name not in where.manual_axes)
+    return None
 
 
 def _of_features(values: Any, x: Any, pivot: Any, offset: Any, *, axes: Any) -> list[Any]:
