@@ -59,6 +59,19 @@ def test_a_title_that_is_not_there_is_named(tmp_path, capsys):
     )
 
 
+def test_some_rows_of_a_table(tmp_path, capsys):
+    page = "<!-- table: results/ops/summary.md: times | y | x -->\n<!-- end -->\n"
+    root = folder(tmp_path, page)
+    rows = [f"| {name} | {i} |\n" for i, name in enumerate("xyz")]
+    (root / "results/ops/summary.md").write_text("times\n\n| a | b |\n| --- | --- |\n" + "".join(rows))
+    assert docs.main(root) == 0
+    kept = (root / "docs/speed.md").read_text()
+    assert kept == page.replace("-->\n<", "-->\n| a | b |\n| --- | --- |\n" + rows[1] + rows[0] + "<")
+    (root / "docs/speed.md").write_text(page.replace("| y", "| w"))
+    assert docs.main(root) == 1
+    assert "the table 'times' of results/ops/summary.md has no row 'w'; left" in capsys.readouterr().err
+
+
 def test_another_folder_is_one_line(tmp_path, capsys):
     assert docs.main(tmp_path / "none") == 2
     assert capsys.readouterr().err == f"`--root` must be the folder of README.md, got {tmp_path / 'none'}.\n"
