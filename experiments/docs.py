@@ -1,8 +1,8 @@
 """Paste the tables that programs wrote into the README and the docs: `python -m experiments.docs`.
 
 A block begins with `<!-- table: results/ops/summary.md: forward -->`, a file and the title of a table in it, and ends
-with `<!-- end -->`. What is between them is replaced by that table, or by a few rows of it, whose first cells follow the
-title: `forward | 64x100 | 32x56x56x64`. A block whose file is not there stays as it is.
+with `<!-- end -->`. What is between them is replaced by that table, or by a few rows of it, whose first cells follow
+the title: `forward | 64x100 | 32x56x56x64`. A block whose file is not there stays as it is.
 """
 
 from __future__ import annotations
