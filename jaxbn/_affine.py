@@ -22,7 +22,7 @@ def affine(
 
     Args:
         scale: `[features]`, of the dtype of `mean`, or `None`.
-        bias: likewise.
+        bias: `[features]`, of the dtype of `mean`, or `None`.
         mean: `[features]`; of it only the dtype matters.
         var: `[features]`, real.
         epsilon: added to `var`.

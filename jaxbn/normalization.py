@@ -51,9 +51,9 @@ def init_batch_norm(
         features: the number of features, or one number for each of several feature axes.
         key: a PRNG key, needed only by random initialisers.
         scale_init: `(key, shape, dtype) -> array`, as in `jax.nn.initializers`.
-        bias_init: likewise.
-        mean_init: likewise, for the running mean.
-        var_init: likewise, for the running variance.
+        bias_init: `(key, shape, dtype) -> array`, as in `jax.nn.initializers`.
+        mean_init: such a function for the running mean.
+        var_init: such a function for the running variance.
         use_scale: whether there is a scale.
         use_bias: whether there is a bias.
         dtype: of all of them, but for the variance, which is real, and for the state, which is at least float32.

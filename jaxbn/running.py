@@ -50,7 +50,7 @@ def init_state(
         features: the number of features, or one number for each of several feature axes.
         key: a PRNG key, needed only by random initialisers.
         mean_init: `(key, shape, dtype) -> array`, as in `jax.nn.initializers`.
-        var_init: likewise.
+        var_init: `(key, shape, dtype) -> array`, as in `jax.nn.initializers`.
         dtype: of the mean; the variance has its real part. At least float32 is kept, whatever is asked for.
 
     Returns:

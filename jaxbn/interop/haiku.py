@@ -31,7 +31,7 @@ def from_haiku(
 
     Args:
         params: Haiku's parameters, `{module: {"scale", "offset"}}`, `[1, ..., features]`, floating.
-        state: Haiku's state, `{module + "/~/mean_ema": {"average", "counter"}, module + "/~/var_ema": ...}`, likewise.
+        state: Haiku's state, `{module + "/~/mean_ema": {"average", "counter"}, module + "/~/var_ema": ...}`, floating.
         module: the module's name, e.g. `"net/~/batch_norm"`.
         axis: the feature axis in that layout, or several.
 

@@ -36,7 +36,7 @@ def fold(
 
     Args:
         data: an array, or an iterable of arrays with the same features.
-        masks: likewise, or `None`.
+        masks: an array, or an iterable of arrays, or `None`.
         axis: the feature axis, or several.
         nan_policy: `"omit"` gives NaN the weight 0.
         statistics: `(x, weights, axes) -> T`, with weights that broadcast against `x`, or `None`.

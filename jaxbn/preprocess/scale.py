@@ -113,12 +113,12 @@ def fit_standardize(
     `y = (x - mean) / sqrt(var)`.
 
     Args:
-        x: as in `fit_center`, like all arguments but `ddof`.
-        axis: likewise.
-        mask: likewise.
-        axis_name: likewise.
+        x: `[..., features, ...]`, floating or complex, or an iterable of such batches, as in `fit_center`.
+        axis: the feature axis, or several, in the order given.
+        mask: `None`, or booleans or weights that broadcast to `x`; for batches an iterable.
+        axis_name: a mapped axis (of `vmap`, `pmap`, `shard_map`) or several over which the data is spread.
         ddof: 1 divides by the square root of the unbiased variance, in which weights count as repetitions.
-        nan_policy: likewise.
+        nan_policy: `"raise"` refuses NaN and inf, `"omit"` leaves NaN out, value by value.
 
     Returns:
         `Scaling`. A constant feature becomes 0, and a feature without data is left as it is. The squares of deviations
@@ -160,13 +160,13 @@ def fit_min_max(
     `y = (x - min) / (max - min) * (high - low) + low`.
 
     Args:
-        x: as in `fit_center`, real, like all arguments but these two:
+        x: `[..., features, ...]`, floating, or an iterable of such batches, as in `fit_center`.
         low: what the least value becomes.
         high: what the greatest value becomes.
-        axis: likewise.
-        mask: likewise; a weight only counts as 0 or not.
-        axis_name: likewise.
-        nan_policy: likewise.
+        axis: the feature axis, or several, in the order given.
+        mask: `None`, or booleans or weights that broadcast to `x`, which count as 0 or not; for batches an iterable.
+        axis_name: a mapped axis (of `vmap`, `pmap`, `shard_map`) or several over which the data is spread.
+        nan_policy: `"raise"` refuses NaN and inf, `"omit"` leaves NaN out, value by value.
 
     Returns:
         `Scaling`. A constant feature becomes `low`, and a feature without data is left as it is. Fitted to `[x, -x]`

@@ -47,9 +47,6 @@ def transform(t: Transform, x: ArrayLike) -> jax.Array:
         >>> x = jnp.array([[1.0], [2.0], [6.0]])
         >>> print(transform(fit_center(x), x)[:, 0])
         [-2. -1.  3.]
-
-    Reference:
-        LeCun, Bottou, Orr and Müller, "Efficient backprop", 1998, section 4.3.
     """
     t, x, wide = _prepared(t, x, "x")
     return t._forward(wide).astype(x.dtype)
@@ -76,9 +73,6 @@ def inverse_transform(t: Transform, y: ArrayLike) -> jax.Array:
         >>> t = fit_center(jnp.array([[1.0], [2.0], [6.0]]))
         >>> print(inverse_transform(t, jnp.array([[-2.0], [0.0]]))[:, 0])
         [1. 3.]
-
-    Reference:
-        LeCun, Bottou, Orr and Müller, "Efficient backprop", 1998, section 4.3.
     """
     t, y, wide = _prepared(t, y, "y")
     return t._inverse(wide).astype(y.dtype)

@@ -152,15 +152,15 @@ def fit_whiten(
     whitened data is the nearest to the original.
 
     Args:
-        x: as in `fit_pca`, like all arguments but these two:
+        x: `[..., features, ...]`, floating, or an iterable of such batches, as in `fit_pca`.
         kind: `"pca"` gives `[..., components]`, `"zca"` the shape of `x`.
-        components: likewise.
+        components: how many to keep; `None` for as many as there are features.
         epsilon: added to the variances, so that directions of little variance, which are noise, are not blown up.
-        axis: likewise.
-        mask: likewise.
-        axis_name: likewise.
-        ddof: likewise.
-        nan_policy: likewise.
+        axis: the feature axis, or several, which count as one long one.
+        mask: `None`, or booleans or weights of the examples, of size 1 along the feature axes; for batches an iterable.
+        axis_name: a mapped axis (of `vmap`, `pmap`, `shard_map`) or several over which the data is spread.
+        ddof: 1 gives unbiased variances, with weights as repetitions.
+        nan_policy: `"raise"` refuses NaN and inf, `"omit"` leaves out the examples that hold NaN.
 
     Returns:
         `Projection`. Without `epsilon`, directions in which the data does not vary, to the precision of its
