@@ -1,4 +1,4 @@
-"""The code in the README runs, in the order in which a reader would paste it."""
+"""The code in the README and the docs runs, in the order in which a reader would paste it, and what they name is there."""
 
 import importlib.util
 import re
@@ -9,20 +9,28 @@ import pytest
 
 from tests.tolerances import assert_close
 
-README = Path(__file__).parents[1] / "README.md"
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+# What the blocks of a page leave behind.
+SHAPES = {
+    "README.md": {"y": (64, 100)},
+    "migrate.md": {"logits": (64, 10), "hidden": (64, 100), "y": (64, 784)},
+    "preprocessing.md": {"standardized": (64, 784), "whitened": (64, 784), "original": (64, 784)},
+}
 
 
-def test_the_python_blocks_run():
-    blocks = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
-    assert len(blocks) >= 3
+def blocks(page):
+    return re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page)], ids=lambda page: page.name)
+def test_the_python_blocks_run(page):
     names = {}
-    for block in blocks:
+    for block in blocks(page):
         if "from torch" in block and not importlib.util.find_spec("torch"):
             continue
-        exec(compile(block, str(README), "exec"), names)
-    assert names["logits"].shape == (64, 10)
-    assert names["hidden"].shape == (64, 100)
-    assert names["y"].shape == (64, 100)
+        exec(compile(block, str(page), "exec"), names)
+    assert {name: names[name].shape for name in SHAPES[page.name]} == SHAPES[page.name]
     if "theirs" in names:
         images = np.random.default_rng(0).normal(size=(2, 1, 9, 9)).astype("float32")
         expected = names["theirs"](pytest.importorskip("torch").from_numpy(images)).detach().numpy()
@@ -30,9 +38,22 @@ def test_the_python_blocks_run():
         assert_close(found.transpose(0, 3, 1, 2), expected, 1e-6)
 
 
-def test_the_commands_name_files_that_exist():
-    text = README.read_text(encoding="utf-8")
-    named = set(re.findall(r"`((?:jaxbn|experiments|tests)/[\w/.]*)`", text))
-    assert len(named) >= 6
-    for name in named:
-        assert (README.parent / name).exists(), name
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_files_that_are_named_exist(page):
+    text = page.read_text(encoding="utf-8")
+    named = {ROOT / name for name in re.findall(r"`((?:jaxbn|experiments|tests)/[\w/.]*)`", text)}
+    named |= {page.parent / link for link in re.findall(r"\]\(([\w/.-]+)\)", text)}
+    assert not {str(path) for path in named if not path.exists()}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_programs_that_are_named_exist(page):
+    for name in re.findall(r"python -m (experiments[\w.]*)", page.read_text(encoding="utf-8")):
+        spec = importlib.util.find_spec(name)
+        assert spec, name
+        if spec.submodule_search_locations:
+            assert importlib.util.find_spec(f"{name}.__main__"), name
+
+
+def test_the_readme_fits_on_a_few_screens():
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 150
