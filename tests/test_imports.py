@@ -8,30 +8,12 @@ from pathlib import Path
 import pytest
 
 import jaxbn
+from tests.imports import ROOT, files, imported, module, packages, programs, within
 
 CORE = Path(jaxbn.__file__).parent
-ROOT = CORE.parent
 FLAX_LAYERS = {CORE / "linen.py", CORE / "nnx.py"}
-
-
-def imported(path):
-    """The full names of all that a file imports, also inside functions; `from a import b` counts as `a` and `a.b`."""
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path} imports relatively"
-            yield from (node.module, *(f"{node.module}.{alias.name}" for alias in node.names))
-
-
-def packages(path):
-    return {name.split(".")[0] for name in imported(path)}
-
-
-def files(*parts):
-    found = sorted(ROOT.joinpath(*parts).rglob("*.py"))
-    assert found
-    return found
+# The page that draws the curves of `experiments.mnist` anew.
+ALIASES = {"experiments.plot_results": "experiments.mnist"}
 
 
 def modules_after(statement):
@@ -73,11 +55,10 @@ def test_training_knows_neither_data_nor_files_nor_batch_norm():
     assert not {name.split(".")[0] for name in names} & {"os", "io", "pathlib", "json", "pickle", "shutil", "tempfile"}
 
 
-@pytest.mark.parametrize("path", ["experiments/harness/plotting.py", "experiments/plot_results.py"])
+@pytest.mark.parametrize("path", ["experiments/harness/plotting.py", "experiments/mnist/plot.py"])
 def test_plots_never_train(path):
-    module = path.removesuffix(".py").replace("/", ".")
-    loaded = modules_after(f"import {module}") | set(imported(ROOT / path))
-    assert not {f"experiments.harness.{name}" for name in ("training", "models", "classifier", "data")} & loaded
+    loaded = modules_after(f"import {module(ROOT / path)}") | set(imported(ROOT / path))
+    assert not {"experiments.harness.training", "experiments.harness.data", "experiments.tutorial"} & loaded
     assert not packages(ROOT / path) & {"jax", "jaxbn", "flax", "optax"}
 
 
@@ -86,3 +67,32 @@ def test_data_knows_neither_models_nor_training():
         names = {name for name in imported(path) if name.startswith(("experiments", "jaxbn"))}
         own = ("experiments.harness.data", "experiments.harness.errors", "experiments.harness.cache")
         assert not {name for name in names - {"experiments", "experiments.harness"} if not name.startswith(own)}
+
+
+def test_the_programs_are_found():
+    some = {"mnist", "plot_results", "preprocessing", "speedrun", "bench.accuracy", "bench.ops", "bench.devices"}
+    assert {f"experiments.{name}" for name in some} <= programs()
+    assert not {name for name in programs() if within(name, "experiments.harness")}
+
+
+@pytest.mark.parametrize("path", files("experiments"), ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_program_is_imported_by_its_own_files_alone(path):
+    for name in imported(path):
+        for program in programs():
+            if within(name, program):
+                assert within(module(path), program) or ALIASES.get(module(path)) == program, name
+
+
+@pytest.mark.parametrize(("room", "allowed"), [("harness", ["harness"]), ("tutorial", ["harness", "tutorial"])])
+def test_what_programs_share_knows_none_of_them(room, allowed):
+    for path in files("experiments", room):
+        names = {name for name in imported(path) if within(name, "experiments")} - {"experiments"}
+        assert not {n for n in names if not any(within(n, f"experiments.{a}") for a in allowed)}, path
+
+
+def test_arrays_go_to_the_devices_and_leave_them_at_one_place():
+    doors = {"jnp.asarray", "jnp.array", "jax.device_put", "jax.device_get"}
+    for path in files("experiments"):
+        if not within(module(path), "experiments.bench") and module(path) != "experiments.harness.placement":
+            nodes = ast.walk(ast.parse(path.read_text()))
+            assert not doors & {ast.unparse(node) for node in nodes if isinstance(node, ast.Attribute)}, path

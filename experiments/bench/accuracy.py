@@ -2,21 +2,35 @@
 
 Training mode, scale 1, bias 0, epsilon 1e-5, on the same float32 (or half) numbers for all, against NumPy in float64
 on those numbers. About 20 s on 2 cores. Peers that are not installed are left out; `pip install -e '.[peers]'` brings
-them.
+them. Writes `summary.json` and `summary.md`.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import sys
+from pathlib import Path
 
 import ml_dtypes
 import numpy as np
+import tyro
 
 from experiments.bench.peers import layers
 from experiments.harness import results
+from experiments.harness.tables import Table, markdown
 
 SHAPE = (256, 8, 8, 16)
 EPSILON = 1e-5
+OUTPUT = "Largest absolute error of the output"
+GRADIENT = "Largest error of the gradient with respect to the input, relative to its largest entry"
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """The command line."""
+
+    out: Path = Path("results/accuracy")
+    """The folder for the results."""
 
 
 def inputs() -> dict[str, np.ndarray]:
@@ -42,8 +56,8 @@ def exact(x: np.ndarray, cotangent: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     return y, inverse * (cotangent - cotangent.mean(axes) - y * (cotangent * y).mean(axes))
 
 
-def main() -> int:
-    """Print the two tables."""
+def measure() -> list[Table]:
+    """The errors of everyone, of the output and of the gradient."""
     found = layers(SHAPE, EPSILON)
     forward, backward = [], []
     for name, x in inputs().items():
@@ -56,12 +70,17 @@ def main() -> int:
             slopes.append(f"{np.abs(slope.astype(np.float64) - gradient).max() / np.abs(gradient).max():.1e}")
         forward.append([name, *errors])
         backward.append([name, *slopes])
-    print("Largest absolute error of the output\n")
-    print(results.markdown_table(["input", *found], forward))
-    print("\nLargest error of the gradient with respect to the input, relative to its largest entry\n")
-    print(results.markdown_table(["input", *found], backward))
+    return [Table(OUTPUT, ["input", *found], forward), Table(GRADIENT, ["input", *found], backward)]
+
+
+def main(options: Options) -> int:
+    """Measure, print and write the two tables."""
+    tables = measure()
+    text = markdown(tables)
+    print(text)
+    results.write_summary(options.out, {"measured": {table.title: table.cells() for table in tables}}, text)
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(tyro.cli(Options, prog="python -m experiments.bench.accuracy", description=__doc__)))

@@ -7,12 +7,12 @@ Needs Flax's sources beside this folder, and trains on real MNIST:
 The ResNet-18 of `examples/imagenet` (linen) and the CNN of `examples/mnist` (nnx), as they are, with SGD. Only the name
 `BatchNorm` that they find in Flax differs between the runs. Flax computes the variance in two ways, which are compared
 with each other as well: in single precision a difference in the last digit grows from step to step, for the nets have
-kinks, until nobody's curve is another's. In double precision they are equal. About 3 minutes on 2 cores.
+kinks, until nobody's curve is another's. In double precision they are equal. About 3 minutes on 2 cores. Writes
+`summary.json` and `summary.md`.
 """
 
 from __future__ import annotations
 
-import ast
 import functools
 import itertools
 import sys
@@ -30,20 +30,14 @@ import tyro
 
 import jaxbn.linen
 import jaxbn.nnx
+from experiments.bench.flax_examples import classes, cross_entropy
 from experiments.harness import results
-from experiments.harness.data.loading import load_mnist
+from experiments.harness.data import load_mnist
+from experiments.harness.tables import Table, markdown
 
 LEARNING_RATE, MOMENTUM, STEPS, BATCH = 0.01, 0.9, 100, 64
 Batches = Iterator[tuple[Any, Any]]
 Losses = Callable[[Batches], list[float]]
-
-
-def classes(file: Path, namespace: dict[str, Any]) -> dict[str, Any]:
-    """The classes that a file defines, without running the rest of it, which may need what is not installed."""
-    tree = ast.parse(file.read_text())
-    tree.body = [node for node in tree.body if isinstance(node, ast.ClassDef)]
-    exec(compile(tree, str(file), "exec"), namespace)
-    return namespace
 
 
 def resnet(examples: Path, norm: Any, dtype: Any) -> Losses:
@@ -102,16 +96,13 @@ def cnn(examples: Path, norm: Any, _: Any) -> Losses:
     return losses
 
 
-def cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
-    return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
-
-
-def main(sources: Path = Path("flax-0.12.8"), data_dir: Path | None = None) -> int:
+def main(sources: Path = Path("flax-0.12.8"), data_dir: Path | None = None, out: Path = Path("results/drop_in")) -> int:
     """Train Flax's example models with its batch norms and with ours, and compare the loss curves.
 
     Args:
         sources: Flax's sources.
         data_dir: A folder with the four official MNIST files, or a TFDS data directory; None to find or fetch the data.
+        out: The folder for the results.
     """
     if not (sources / "examples").is_dir():
         print(f"`--sources` must be a folder with Flax's sources, got {sources}; {__doc__.splitlines()[4].strip()}")
@@ -133,11 +124,13 @@ def main(sources: Path = Path("flax-0.12.8"), data_dir: Path | None = None) -> i
         first, last = (f"{curves[0][i]:.4f}" for i in (0, -1))
         apart = (f"{np.abs(curves[a] - curves[b]).max():.1e}" for a, b in itertools.combinations(range(3), 2))
         rows.append([f"{name}, {dtype.__name__}", first, last, *apart])
-    print(f"Loss of {STEPS} steps, and the largest difference of the curves\n")
     heads = ["first", "last", "ours - Flax's stable", "ours - Flax's default", "Flax's stable - default"]
-    print(results.markdown_table(["model", *heads], rows))
+    table = Table(f"Loss of {STEPS} steps, and the largest difference of the curves", ["model", *heads], rows)
+    text = markdown([table])
+    print(text)
+    results.write_summary(out, {"measured": table.cells()}, text)
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(tyro.cli(main))
+    sys.exit(tyro.cli(main, prog="python -m experiments.bench.drop_in"))

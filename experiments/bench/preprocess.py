@@ -4,21 +4,26 @@ On random data of MNIST's size that looks like it: 40 random factors and noise, 
 Everyone gets arrays of their own kind, NumPy or JAX, and as many threads and what solver they choose. Timed in turn,
 median of 5 runs after a first one, which for ours includes the compilation. About a minute on 2 cores. Without
 scikit-learn (`pip install scikit-learn`) ours is alone.
+Writes `summary.json` and `summary.md`.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import statistics
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
+import tyro
 
 from experiments.harness import results
+from experiments.harness.tables import Table, markdown
 from jaxbn.preprocess import fit_min_max, fit_pca, fit_standardize, fit_whiten, inverse_transform, transform
 
 try:
@@ -32,7 +37,16 @@ except ImportError:
 
 # Few batches for PCA, since IncrementalPCA takes a second for each.
 EXAMPLES, FEATURES, FACTORS, BATCH, FEW, REPEATS = 60_000, 784, 40, 1000, 3, 5
+SECONDS = f"Seconds for {EXAMPLES} x {FEATURES} float32; streams of {EXAMPLES // BATCH} batches, for PCA {FEW}"
 Run = Callable[[], Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """The command line."""
+
+    out: Path = Path("results/preprocess")
+    """The folder for the results."""
 
 
 def images() -> np.ndarray:
@@ -56,8 +70,11 @@ def abilities() -> list[list[str]]:
     # What it nowhere offers: its estimators take tables and give NumPy arrays, or those of one device.
     only_ours = ("weights of values (not PCA)", "several devices", "jit, vmap, gradient", "any axes, as channels")
     known |= dict.fromkeys(only_ours, lambda _: False)
-    yes = {True: "yes", False: "no"}
-    return [[name, yes[name != "sparse input"], *(yes[can(p)] for p in PEERS)] for name, can in known.items()]
+
+    def said(able: bool) -> str:
+        return "yes" if able else "no"
+
+    return [[name, said(name != "sparse input"), *(said(can(peer)) for peer in PEERS)] for name, can in known.items()]
 
 
 def exact_far_away(peer: Any) -> bool:
@@ -102,7 +119,8 @@ def timings(x: np.ndarray) -> list[list[str]]:
     rows = []
     for name, pair in operations(x).items():
         jax.clear_caches()
-        first, *times = ([seconds(run) for run in pair[: 1 + bool(PEERS)]] for _ in range(1 + REPEATS))
+        runs = pair if PEERS else pair[:1]
+        first, *times = ([seconds(run) for run in runs] for _ in range(1 + REPEATS))
         ours, *theirs = map(statistics.median, zip(*times, strict=True))
         rows.append([name, *(f"{t:.2f}" for t in (ours, first[0], *theirs, *(their / ours for their in theirs)))])
     return rows
@@ -131,19 +149,27 @@ def errors(x: np.ndarray) -> list[list[str]]:
     ]
 
 
-def main() -> int:
-    """Print the three tables."""
-    there = ["scikit-learn", "theirs / ours"] if PEERS else []
-    print("What each can do\n")
-    print(results.markdown_table(["", "jaxbn", *(peer.__name__ for peer in PEERS)], abilities()))
+def measure() -> list[Table]:
+    """What each can do, how fast, and how exactly."""
+    peers = ["scikit-learn"] if PEERS else []
+    ratio = ["theirs / ours"] if PEERS else []
     x = images()
-    print(f"\nSeconds for {EXAMPLES} x {FEATURES} float32; streams of {EXAMPLES // BATCH} batches, for PCA {FEW}\n")
-    print(results.markdown_table(["", "jaxbn", "first call", *there], timings(x)))
     far = [[f"{name}, at an offset of 1e4", *row] for name, *row in errors(x + np.float32(1e4))]
-    print("\nLargest error against float64\n")
-    print(results.markdown_table(["", "jaxbn", *there[:1]], errors(x) + far))
+    return [
+        Table("What each can do", ["", "jaxbn", *(peer.__name__ for peer in PEERS)], abilities()),
+        Table(SECONDS, ["", "jaxbn", "first call", *peers, *ratio], timings(x)),
+        Table("Largest error against float64", ["", "jaxbn", *peers], errors(x) + far),
+    ]
+
+
+def main(options: Options) -> int:
+    """Measure, print and write the three tables."""
+    tables = measure()
+    text = markdown(tables)
+    print(text)
+    results.write_summary(options.out, {"measured": {table.title: table.cells() for table in tables}}, text)
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(tyro.cli(Options, prog="python -m experiments.bench.preprocess", description=__doc__)))

@@ -16,7 +16,7 @@ import optax
 
 import jaxbn.linen
 import jaxbn.nnx
-from experiments.bench.drop_in import classes, cross_entropy
+from experiments.bench.flax_examples import classes, cross_entropy
 
 # Where Flax's sources define the nets.
 FILE = Path("examples/imagenet/models.py")

@@ -1,4 +1,4 @@
-"""Less to compile: programs are kept between runs, and loops are not unrolled."""
+"""Compiled programs, kept between runs."""
 
 from __future__ import annotations
 
@@ -23,14 +23,3 @@ def cache_compilations() -> None:
         return
     if os.access(folder, os.W_OK):
         jax.config.update("jax_compilation_cache_dir", str(folder))
-
-
-def leave_loops_rolled() -> None:
-    """Spare XLA's CPU compiler the unrolling of loops, unless the user has chosen such options.
-
-    Unrolling is a fifth of the work of compiling a training step. It can only speed up short innermost loops, which
-    nets that keep the batch in the last axis do not have. To be called before the first computation.
-    """
-    flags = os.environ.get("XLA_FLAGS", "")
-    if "--xla_backend_extra_options" not in flags:
-        os.environ["XLA_FLAGS"] = f"{flags} --xla_backend_extra_options=xla_cpu_disable_loop_unrolling".strip()

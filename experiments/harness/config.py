@@ -1,8 +1,9 @@
-"""The command line, checked before any work starts: every mistake is one line and exit status 2."""
+"""The settings of a program, read from the command line and checked before any work starts."""
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import io
 import tempfile
 from collections.abc import Sequence
@@ -14,6 +15,29 @@ import tyro
 from experiments.harness.errors import UserError
 
 T = TypeVar("T")
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What all programs that train on MNIST are told; a subclass adds its own, and a docstring to what means more."""
+
+    seeds: int = 1
+    """How many seeds to train; mean and standard deviation are reported."""
+    seed: int = 0
+    """The first seed; the others follow it."""
+    out: Path = Path("results")
+    """The folder for all results. Earlier results there are replaced."""
+    data_dir: Path | None = None
+    """A folder with the four official MNIST files, or a TFDS data directory; None to find or fetch the data."""
+
+    def all_seeds(self) -> list[int]:
+        """The seeds, one by one."""
+        return list(range(self.seed, self.seed + self.seeds))
+
+    def check(self) -> None:
+        """Refuse seeds that can't be told apart, and a folder that can't be written."""
+        require_seeds(self.seed, self.seeds)
+        require_writable("--out", self.out)
 
 
 def parse(config: type[T], args: Sequence[str] | None = None, *, prog: str, description: str) -> T:

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from rich.console import Console
 
-from experiments.harness import timing
+from experiments.harness import progress
 from experiments.harness.lanes import LANES
 
 T = TypeVar("T")
@@ -29,11 +29,11 @@ def run_jobs(jobs: dict[str, Callable[[Console], T]], console: Console) -> Itera
             next progress; the results of those that had ended are yielded before.
     """
     stop = threading.Event()
-    with timing.bars(console) as bars, ThreadPoolExecutor(LANES, thread_name_prefix="job") as pool:
+    with progress.bars(console) as bars, ThreadPoolExecutor(LANES, thread_name_prefix="job") as pool:
         lines = [_Lines(console) for _ in jobs]
         futures: dict[str, Future[T]] = {}
         for (name, job), file in zip(jobs.items(), lines, strict=True):
-            futures[name] = pool.submit(job, timing.JobConsole(console, file, bars, stop))
+            futures[name] = pool.submit(job, progress.JobConsole(console, file, bars, stop))
         failure: BaseException | None = None
         for (name, future), file in zip(futures.items(), lines, strict=True):
             try:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import matplotlib as mpl
 import numpy as np
 
-from experiments.harness.results import Record, whole_file
+from experiments.harness.files import whole_file
+from experiments.harness.results import Record
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -88,3 +89,13 @@ def curve(
         ax.fill_between(
             steps, [v.min() for v in values], [v.max() for v in values], color=colour, alpha=0.18, linewidth=0
         )
+
+
+def heat_map(ax: Axes, accuracies: np.ndarray, rows: Sequence[Any], columns: Sequence[Any]) -> None:
+    """Accuracies `[rows, columns]` as colours and numbers, the first row at the bottom."""
+    ax.imshow(accuracies, vmin=0, vmax=1, origin="lower", aspect="auto", cmap="viridis")
+    for (row, column), value in np.ndenumerate(accuracies):
+        ax.text(column, row, f"{value:.3f}", ha="center", va="center", color="black" if value > 0.6 else "white")
+    ax.set_xticks(range(len(columns)), [str(name) for name in columns])
+    ax.set_yticks(range(len(rows)), [str(name) for name in rows])
+    ax.grid(visible=False)

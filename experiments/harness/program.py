@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 from rich.console import Console
 
-from experiments.harness import config, timing
+from experiments.harness import config
+from experiments.harness.console import make_console
 from experiments.harness.errors import UserError
 
 T = TypeVar("T")
+GOES_ON = " Every finished evaluation is kept; the same command with --resume goes on."
 
 
 def run(
@@ -21,7 +24,7 @@ def run(
 
     Args:
         config_class: as in `config.parse`.
-        args: likewise.
+        args: as in `config.parse`.
         name: of the module, as in `python -m name`.
         description: as in `config.parse`.
         work: what to do with the configuration and a console.
@@ -29,14 +32,26 @@ def run(
     Returns:
         The exit status: 0, 2 for what the user can mend, 130 after Ctrl-C.
     """
-    console = timing.make_console()
+    console = make_console()
     try:
         work(config.parse(config_class, args, prog=f"python -m {name}", description=description), console)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        goes_on = " Every finished evaluation is kept; the same command with --resume goes on."
-        print("\nStopped." + goes_on * hasattr(config_class, "resume"), file=sys.stderr)
+        print("\nStopped." + (GOES_ON if hasattr(config_class, "resume") else ""), file=sys.stderr)
         return 130
     return 0
+
+
+def leave(status: int) -> NoReturn:
+    """End the program, after Ctrl-C at once.
+
+    Threads of XLA and of the readers may then be at work still, and an orderly end of the interpreter would pull the
+    ground from under them: a segmentation fault. All files are closed by then.
+    """
+    if status == 130:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    sys.exit(status)

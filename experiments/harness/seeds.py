@@ -12,11 +12,10 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from experiments.harness.lanes import compile_once, map_lanes
-from experiments.harness.placement import on_cpu
+from experiments.harness.placement import fetch, on_cpu, place
 
 T = TypeVar("T")
 
@@ -36,11 +35,11 @@ def for_all_seeds(function: Callable[[Any, Any, Any, Any], T]) -> Callable[[Any,
 
 def stack(members: Sequence[T]) -> T:
     """One pytree with a leading axis of seeds."""
-    return jax.tree.map(lambda *leaves: jnp.asarray(np.stack(leaves)), *members)
+    return place(jax.tree.map(lambda *leaves: np.stack(leaves), *members))
 
 
 def unstack(state: T) -> list[T]:
     """The states of the seeds, one by one."""
-    arrays = jax.tree.map(np.asarray, state)
+    arrays = fetch(state)
     seeds = len(jax.tree.leaves(arrays)[0])
     return [jax.tree.map(lambda leaf, i=i: leaf[i], arrays) for i in range(seeds)]

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from experiments.harness.placement import on_cpu
+from experiments.harness.placement import fetch, on_cpu
 from experiments.harness.seeds import for_all_seeds, stack
 
 # Steps per dispatch: few enough for live progress and a quick answer to Ctrl-C, enough to make dispatching free.
@@ -147,8 +147,8 @@ def mean_score(
             # Always the same shape, so that it is compiled once for all.
             part = np.pad(part, ((0, 0), (0, dispatch - count)), mode="edge")
             part = part.reshape(seeds, CHUNKS_PER_DISPATCH, EXAMPLES_PER_CHUNK)
-            for name, value in total(data, count, state, part).items():
-                sums[name] = sums.get(name, 0) + np.asarray(value, np.float64)
+            for name, value in fetch(total(data, count, state, part)).items():
+                sums[name] = sums.get(name, 0) + value.astype(np.float64)
         return {name: value / examples for name, value in sums.items()}
 
     return mean

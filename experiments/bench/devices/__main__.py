@@ -1,0 +1,126 @@
+"""What batch norm costs on several devices: `python -m experiments.bench.devices`.
+
+The devices are those of a CPU: a process that sees one and a process that sees four take turns. Ours beside Flax's
+layer, default and with `use_fast_variance=False`, in training, float32, forward and backward: the gradients by data,
+scale and bias of a loss of the output. With `jit` the batch lies on one device, whatever the process sees, with
+`jit-sharded` on all. In `shard_map`, with and without its check, in `pmap`, and in `vmap`, of four members on one
+device, the layers have an `axis_name`. Medians over rounds, compilation apart, and the others' times as multiples of
+ours. Collectives are counted in the compiled programs. About a minute on 2 cores, on which four devices are noisy.
+Writes `summary.json` and `summary.md`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import multiprocessing
+import statistics
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import tyro
+
+from experiments.bench.devices.calls import LAYERS, MEMBERS, MODES, prepare, see, turn
+from experiments.harness import results
+from experiments.harness.environment import describe_environment
+from experiments.harness.tables import Table, markdown
+
+SEEN = (1, MEMBERS)
+Way = Literal["jit", "jit-sharded", "shard_map", "shard_map-unchecked", "pmap", "vmap"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What to measure."""
+
+    shape: tuple[int, ...] = (64, 32, 32, 32)
+    """Of the data, the features last."""
+    ways: tuple[Way, ...] = get_args(Way)
+    """How the step is spread over the devices."""
+    rounds: int = 25
+    """How often everyone has a turn; the median counts."""
+    least: float = 0.05
+    """Seconds that a turn takes at least."""
+    out: Path = Path("results/devices")
+    """The folder for the results."""
+
+
+def measure(options: Options) -> tuple[list[dict[str, Any]], dict[str, object]]:
+    """What `prepare` tells of every way and layer, with the milliseconds of all rounds; the environment."""
+    spawn = multiprocessing.get_context("spawn")
+    with contextlib.ExitStack() as stack:
+        pools = {n: stack.enter_context(ProcessPoolExecutor(1, spawn, see, (n,))) for n in SEEN}
+        environment = pools[1].submit(describe_environment).result()
+        measured = {n: pool.submit(prepare, options.shape, options.ways).result() for n, pool in pools.items()}
+        for number in range(options.rounds):
+            for n, pool in pools.items():
+                times = pool.submit(turn, options.least, number).result()
+                for m in measured[n]:
+                    m.setdefault("milliseconds", []).append(times[m["way"], m["layer"]])
+            print(f"round {number + 1} of {options.rounds}", flush=True)
+    return [m for n in SEEN for m in measured[n]], environment
+
+
+def tables(measured: list[dict[str, Any]]) -> str:
+    """Markdown: times and ratios, collectives, time to compile, and what more devices change for one."""
+    rows: dict[tuple[str, int], dict[str, dict[str, Any]]] = {}
+    for m in measured:
+        rows.setdefault((m["way"], m["devices"]), {})[m["layer"]] = m
+    names = list(LAYERS)
+    head = ["way", "devices seen"]
+    times, sent, compiling = [], [], []
+    for (way, devices), layers in rows.items():
+        label = [way, f"{devices}"]
+        ms = [statistics.median(layers[name]["milliseconds"]) for name in names]
+        times.append([*label, *(f"{t:.2f}" for t in ms), *(f"{t / ms[0]:.2f}" for t in ms[1:])])
+        sent.append([*label, *(" / ".join(f"{layers[name]['collectives'][mode]}" for mode in MODES) for name in names)])
+        compiling.append([*label, *(f"{layers[name]['seconds'][MODES[1]]:.2f}" for name in names)])
+    timed = [*head, *(f"{n}, ms" for n in names), *(f"{n} / {names[0]}" for n in names[1:])]
+    found = [
+        Table("forward+backward, milliseconds, and the time of the others / ours", timed, times),
+        Table("collectives, forward / forward+backward", [*head, *names], sent),
+        Table("forward+backward, seconds to trace, lower and compile", [*head, *names], compiling),
+    ]
+    if ("jit", 1) in rows:
+        found.append(alone_table(*(rows["jit", n] for n in SEEN)))
+    return markdown(found)
+
+
+def alone_table(one: dict[str, dict[str, Any]], several: dict[str, dict[str, Any]]) -> Table:
+    """What a call on one device owes to the devices that it does not use."""
+
+    def ratio(name: str) -> float:
+        return statistics.median(several[name]["milliseconds"]) / statistics.median(one[name]["milliseconds"])
+
+    same = {name: "yes" if one[name]["digest"] == several[name]["digest"] else "no" for name in LAYERS}
+    body: list[Sequence[str]] = [[name, same[name], f"{ratio(name):.2f}"] for name in LAYERS]
+    title = f"jit: a process that sees {SEEN[1]} devices beside one that sees {SEEN[0]}"
+    return Table(title, ["", "same bits", "time"], body)
+
+
+def main(options: Options) -> int:
+    """Measure, and write the tables."""
+    shape, rounds, least = options.shape, options.rounds, options.least
+    if len(shape) < 2 or min(shape) < 1 or shape[0] % MEMBERS:
+        print(f"`--shape` must be examples, a multiple of {MEMBERS}, and features, got {[*shape]}.", file=sys.stderr)
+        return 2
+    if rounds < 1 or least <= 0:
+        print(f"`--rounds` must be at least 1 and `--least` above 0, got {rounds}, {least}.", file=sys.stderr)
+        return 2
+    if not options.ways:
+        print(f"`--ways` must name one of {', '.join(get_args(Way))}.", file=sys.stderr)
+        return 2
+    measured, environment = measure(options)
+    text = tables(measured)
+    if "pmap" in options.ways and all(m["way"] != "pmap" for m in measured):
+        text += "\nWithout `pmap`, whose end this JAX announces.\n"
+    print("\n" + text)
+    results.write_summary(options.out, {"shape": [*shape], "measured": measured}, text, environment=environment)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(tyro.cli(Options, prog="python -m experiments.bench.devices", description=__doc__)))

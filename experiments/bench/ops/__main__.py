@@ -1,0 +1,133 @@
+"""How fast every framework's batch norm is: `python -m experiments.bench.ops`.
+
+Training forward, the same with the backward pass, and evaluation; ours beside Flax, Haiku, Equinox, Keras and PyTorch,
+beside the floor: the time to move the bytes that must be moved (forward 3 times the data, with the backward pass 8,
+evaluation 2) at the rate of a plain copy in the same run. Scale and bias are learnt: they are arguments, and the
+backward pass includes their gradients. All take turns, medians over rounds, compilation apart. "One by one" every call
+returns fresh arrays, whose pages the system has to clear; "in a loop" the results of one call are the input of the next
+inside one compiled program (PyTorch, which compiles nothing, calls one by one there as well). Peers that are not
+installed are left out (`pip install -e '.[peers]'`). Writes `summary.json`, `summary.md` and `ops.png`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import statistics
+import sys
+import time
+from pathlib import Path
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import tyro
+
+from experiments.bench.ops.calls import Call, copy_calls, jax_calls
+from experiments.bench.ops.report import draw, tables
+from experiments.bench.ops.torch_calls import torch_calls
+from experiments.bench.peers import norms
+from experiments.harness import results
+
+SHAPES = (
+    (64, 100),
+    (64, 28, 28, 6),
+    (64, 14, 14, 16),
+    (32, 14, 14, 256),
+    (64, 32, 32, 32),
+    (32, 56, 56, 64),
+    (128, 64, 112, 112),
+    (8, 512, 512, 3),
+)
+CHANNEL_FIRST = {(128, 64, 112, 112)}
+# How often the data is moved, at the least.
+PASSES = {"forward": 3, "forward+backward": 8, "evaluation": 2}
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What to measure."""
+
+    shapes: tuple[int, ...] = tuple(range(len(SHAPES)))
+    """Which of the eight shapes, counted from 0."""
+    dtypes: tuple[Literal["float32", "bfloat16"], ...] = ("float32", "bfloat16")
+    """Of the data."""
+    rounds: int = 9
+    """How often everyone has a turn; the median counts."""
+    least: float = 0.02
+    """Seconds that a turn takes at least."""
+    out: Path = Path("results/ops")
+    """The folder for the results."""
+
+
+def seconds(call: Call) -> float:
+    start = time.perf_counter()
+    jax.block_until_ready(call())
+    return time.perf_counter() - start
+
+
+def medians(calls: dict[str, tuple[Call, int]], options: Options) -> dict[str, float]:
+    """Seconds per call of everyone, in turns; each is repeated until the turn is long enough."""
+    turns = {}
+    for name, (call, inner) in calls.items():
+        seconds(call)
+        turns[name] = (call, max(1, math.ceil(options.least / max(seconds(call), 1e-7))), inner)
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    for _ in range(options.rounds):
+        for name, (call, number, inner) in turns.items():
+            start = time.perf_counter()
+            for _ in range(number):
+                last = call()
+            jax.block_until_ready(last)
+            times[name].append((time.perf_counter() - start) / number / inner)
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+def measure(shape: tuple[int, ...], dtype: str, mode: str, options: Options) -> dict[str, Any]:
+    """Microseconds of everyone, and temporary memory as a multiple of the data."""
+    axis = 1 if shape in CHANNEL_FIRST else -1
+    rng = np.random.default_rng(0)
+    x, dy = (jnp.asarray(rng.standard_normal(shape, np.float32) + mean, dtype) for mean in (1, 0))
+    repeats = max(2, min(200, int(2e7 / x.size)))
+    once: dict[str, tuple[Call, int]] = {}
+    loop: dict[str, tuple[Call, int]] = {}
+    memory = {}
+    for name, norm in norms(shape, axis=axis).items():
+        one, many, temporary = jax_calls(norm, mode, x, dy, repeats)
+        once[name], loop[name], memory[name] = (one, 1), (many, repeats), temporary / x.nbytes
+    for name, one in torch_calls(shape, dtype, axis, mode).items():
+        once[name], loop[name] = (one, 1), (one, 1)
+    once["copy"], loop["copy"] = ((call, n) for call, n in zip(copy_calls(x, repeats), (1, repeats), strict=True))
+    found = {"one by one": medians(once, options), "in a loop": medians(loop, options)}
+    for times in found.values():
+        times["floor"] = times.pop("copy") * PASSES[mode] / 2
+    micro = {way: {name: t * 1e6 for name, t in times.items()} for way, times in found.items()}
+    return {"shape": list(shape), "dtype": dtype, "mode": mode, "microseconds": micro, "memory": memory}
+
+
+def main(options: Options) -> int:
+    """Measure, and write the tables."""
+    wrong = set(options.shapes) - set(range(len(SHAPES)))
+    if wrong or not options.shapes:
+        print(f"`--shapes` must be numbers from 0 to {len(SHAPES) - 1}, got {sorted(wrong)}.", file=sys.stderr)
+        return 2
+    if not options.dtypes or options.rounds < 1:
+        print(f"`--dtypes` must name one and `--rounds` be at least 1, got {options.rounds}.", file=sys.stderr)
+        return 2
+    measured = []
+    for number in options.shapes:
+        for dtype in options.dtypes:
+            for mode in PASSES:
+                measured.append(measure(SHAPES[number], dtype, mode, options))
+                way = measured[-1]["microseconds"]["in a loop"]
+                print(SHAPES[number], dtype, mode, {name: round(t, 1) for name, t in way.items()}, flush=True)
+    text = tables(measured)
+    print("\n" + text)
+    results.write_summary(options.out, {"measured": measured}, text)
+    draw(options.out / "ops.png", measured)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(tyro.cli(Options, prog="python -m experiments.bench.ops", description=__doc__)))

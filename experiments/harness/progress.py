@@ -1,0 +1,73 @@
+"""How far a run is and how long it will take, live on a terminal."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
+from typing import TextIO
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+
+class JobConsole(Console):
+    """The console of one of several jobs: its lines go to a file, its progress to bars shared by all.
+
+    Args:
+        like: the console whose width it has.
+        file: takes the lines.
+        bars: from `bars`.
+        stop: when it is set, the job's next step ends it.
+    """
+
+    def __init__(self, like: Console, file: TextIO, bars: Progress, stop: threading.Event) -> None:
+        super().__init__(file=file, width=like.width, highlight=False, emoji=False, markup=False)
+        self.bars = bars
+        self.stop = stop
+
+
+class Stopped(Exception):  # noqa: N818 - no error
+    """Another job has failed, or the user has had enough."""
+
+
+def bars(console: Console) -> Progress:
+    """Bars of progress, shown while it is entered, on a terminal alone."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+
+
+@contextlib.contextmanager
+def progress(console: Console, name: str, total: int, done: int = 0) -> Iterator[Callable[[int], None]]:
+    """Show how far a run is and how long it has to go, while the block runs.
+
+    Args:
+        console: from `make_console`, or that of a job; where there is no terminal, nothing is shown.
+        name: of the run.
+        total: the steps to do in all.
+        done: the steps done before.
+
+    Yields:
+        A function to be called with the step reached.
+    """
+    if isinstance(console, JobConsole):
+        shared, stop = console.bars, console.stop
+    else:
+        shared, stop = bars(console), threading.Event()
+    with contextlib.nullcontext() if isinstance(console, JobConsole) else shared:
+        task = shared.add_task(name, total=total, completed=done)
+
+        def on_progress(step: int) -> None:
+            if stop.is_set():
+                raise Stopped
+            shared.update(task, completed=step)
+
+        yield on_progress
+        shared.remove_task(task)

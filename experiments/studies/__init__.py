@@ -1,0 +1,1 @@
+"""One page per claim of the theory: `python -m experiments.studies.NAME`."""

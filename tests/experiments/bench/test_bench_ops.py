@@ -1,0 +1,81 @@
+"""The bench of the op: what it times is the layer, with the gradients of all that is learnt."""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from experiments.bench.opened import opened
+from experiments.bench.ops import __main__ as ops
+from experiments.bench.ops import calls
+from experiments.bench.peers import norms
+from tests import reference
+from tests.tolerances import GRADIENT, TOLERANCE, assert_close
+
+SHAPE = (16, 4, 4, 6)
+every_layer = pytest.mark.parametrize("name", ["jaxbn", "linen", "nnx"])
+
+
+def data():
+    rng = np.random.default_rng(0)
+    return [jnp.asarray(rng.standard_normal(SHAPE, np.float32)) for _ in range(2)]
+
+
+@every_layer
+def test_scale_and_bias_are_arguments_and_learn(name):
+    x, dy = data()
+    layer, arrays = opened(norms(SHAPE)[name], x, train=True)
+    learnt = [i for i, a in enumerate(arrays) if a.shape == (6,)]
+    assert len(learnt) == 4
+    moved, remembered, y, dx = calls.learning(layer, arrays, x, dy)
+    assert_close(y, reference.batch_norm(x), TOLERANCE["float32"])
+    by_x, *by_params = reference.gradient(x, dy, 1.0)
+    assert_close(dx, by_x, GRADIENT["float32"])
+    steps = [np.asarray(moved[i] - arrays[i]) / calls.RATE for i in learnt]
+    for gradient in by_params:
+        assert any(np.allclose(step, gradient, atol=0.1) for step in steps)
+    means = reference.moments(x).mean
+    assert any(np.allclose(leaf, 0.01 * means, atol=1e-6) for leaf in jax.tree.leaves(remembered) if leaf.shape == (6,))
+
+
+@every_layer
+@pytest.mark.parametrize("mode", ops.PASSES)
+def test_a_loop_is_so_many_calls(name, mode):
+    x, dy = data()
+    once, loop, temporary = calls.jax_calls(norms(SHAPE)[name], mode, x, dy, 3)
+    assert temporary >= 0
+    arguments = once.args
+    for _ in range(3):
+        arguments = once.func(*arguments)
+    for got, wanted in zip(jax.tree.leaves(loop()), jax.tree.leaves(arguments), strict=True):
+        np.testing.assert_allclose(got, wanted, rtol=2e-4, atol=2e-4)
+
+
+@pytest.mark.filterwarnings("ignore")  # of PyTorch
+def test_tables_and_files(tmp_path, monkeypatch, capsys):
+    # Peers do not bear the strict promotion of these tests, and not all of them are installed everywhere.
+    monkeypatch.setattr(ops, "norms", lambda *args, **options: dict(list(norms(*args, **options).items())[:2]))
+    options = ops.Options(shapes=(0,), dtypes=("float32", "bfloat16"), rounds=1, least=1e-4, out=tmp_path)
+    with jax.numpy_dtype_promotion("standard"):
+        assert ops.main(options) == 0
+    measured = json.loads((tmp_path / "summary.json").read_text())["measured"]
+    assert len(measured) == 2 * len(ops.PASSES)
+    text = (tmp_path / "summary.md").read_text()
+    assert text in capsys.readouterr().out
+    assert text.count("| 64x100 |") == 2 * 3 * len(ops.PASSES)
+    assert (tmp_path / "ops.png").stat().st_size > 0
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (ops.Options(shapes=(8,)), "`--shapes` must be numbers from 0 to 7, got [8].\n"),
+        (ops.Options(shapes=()), "`--shapes` must be numbers from 0 to 7, got [].\n"),
+        (ops.Options(rounds=0), "`--dtypes` must name one and `--rounds` be at least 1, got 0.\n"),
+    ],
+)
+def test_a_mistake_is_one_line(options, words, capsys):
+    assert ops.main(options) == 2
+    assert capsys.readouterr().err == words

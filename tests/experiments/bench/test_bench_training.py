@@ -1,0 +1,57 @@
+"""The bench of training loops: everyone trains, and the same net."""
+
+import json
+
+import numpy as np
+import pytest
+
+from experiments.bench.training import __main__ as training
+from experiments.bench.training import loops, torch_loop
+from experiments.tutorial.runs import RUNS
+
+
+@pytest.mark.filterwarnings("ignore")  # of the peers
+def test_it_measures_whoever_is_there_and_writes_its_tables(tmp_path, monkeypatch, capsys):
+    def missing(*_):
+        raise ImportError("no such framework")
+
+    monkeypatch.setitem(training.MAKERS, "Keras", missing)
+    frameworks = ("jaxbn", "Flax", "PyTorch", "Keras", training.TEN)
+    options = training.Options(models=("mlp",), frameworks=frameworks, steps=2, rounds=1, out=tmp_path)
+    assert training.main(options) == 0
+    measured = json.loads((tmp_path / "summary.json").read_text())["measured"]
+    names = set(measured[0]["milliseconds"])
+    assert {"jaxbn", "Flax", training.TEN} <= names <= set(frameworks) - {"Keras"}
+    assert min(measured[0]["milliseconds"].values()) > 0
+    assert (tmp_path / "summary.md").read_text() in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        training.Options(frameworks=("Torch",)),
+        training.Options(steps=0),
+        training.Options(frameworks=("Flax",)),
+        training.Options(models=()),
+    ],
+)
+def test_a_mistake_is_one_line(options, capsys):
+    assert training.main(options) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_the_nets_of_the_peers_have_the_parameters_of_ours(name):
+    import jax
+
+    net = loops.PlainNet(name.startswith("mlp"), name.endswith("-bn"))
+    shapes = jax.eval_shape(lambda key: net.init(key, np.zeros((1, 28, 28, 1), np.float32), False), jax.random.key(0))
+    ours = jax.eval_shape(
+        lambda key: RUNS[name].model.init(key, np.zeros((1, 28, 28), np.float32), False), jax.random.key(0)
+    )
+    count = [sum(leaf.size for leaf in jax.tree.leaves(tree["params"])) for tree in (shapes, ours)]
+    assert count[0] == count[1]
+    pytest.importorskip("torch")
+    parameters = sum(p.numel() for p in torch_loop.make_net(name).parameters())
+    # PyTorch has no batch norm with a bias alone.
+    assert parameters == count[1] + (22 if name == "conv-bn" else 0)

@@ -1,0 +1,132 @@
+"""The command line: every mistake is one sentence, and the help explains every flag."""
+
+import dataclasses
+import inspect
+import io
+import re
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+
+from experiments import plot_results
+from experiments.harness import config
+from experiments.harness.errors import UserError
+from experiments.mnist import __main__ as mnist
+from experiments.preprocessing import __main__ as preprocessing
+from experiments.speedrun import __main__ as speedrun
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    models: tuple[Literal["mlp", "conv"], ...] = ("mlp", "conv")
+    """Which models."""
+    steps: int | None = None
+    """How long."""
+    rate: float = 0.1
+    """How fast."""
+    out: Path = Path("results")
+    """Where to."""
+    resume: bool = False
+    """Whether to go on."""
+
+
+def parse(*args: str) -> Config:
+    return config.parse(Config, args, prog="python -m program", description="What it does.")
+
+
+def test_no_flags_give_the_defaults() -> None:
+    assert parse() == Config()
+
+
+def test_flags_give_their_values() -> None:
+    got = parse("--models", "conv", "--steps", "7", "--rate", "0.5", "--out", "a/b", "--resume")
+    assert got == Config(("conv",), 7, 0.5, Path("a/b"), True)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["--bogus", "3"], "--bogus"),
+        (["stray"], "stray"),
+        (["--stepss", "3"], "--stepss"),
+        (["--models", "resnet"], "'resnet'.*'mlp', 'conv'"),
+        (["--models", "mlp,conv"], "'mlp,conv'"),
+        (["--steps", "many"], "--steps.*'many'"),
+        (["--steps", "1.5"], "--steps.*'1.5'"),
+        (["--rate", "fast"], "--rate.*'fast'"),
+        (["--steps"], "'--steps'"),
+        (["--out"], "'--out'"),
+        (["--resume", "maybe"], "maybe"),
+        (["--bogus", "1", "--steps", "many"], "--bogus|--steps"),
+    ],
+    ids=str,
+)
+def test_a_mistake_is_one_sentence(
+    args: list[str], words: str, encoding: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The box around the error depends on what the output can show.
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(io.BytesIO(), encoding))
+    with pytest.raises(UserError, match=words) as raised:
+        parse(*args)
+    text = str(raised.value)
+    assert text.endswith("; see `python -m program --help`.")
+    assert not re.search(r"[\n│╭╰─]|---|\.;|Perhaps", text)
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("main", "cls"),
+    [(module.main, module.Config) for module in (mnist, plot_results, preprocessing, speedrun)],
+    ids=["mnist", "plot_results", "preprocessing", "speedrun"],
+)
+def test_the_help_explains_every_flag(main: Any, cls: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["--help"])
+    assert not stop.value.code
+    text = capsys.readouterr().out
+    # Without the frame and the breaks of lines.
+    words = " ".join(re.sub(r"[│╭╮╰╯─]", " ", text).split())
+    # What a class says counts before what its base says.
+    sources = "\n".join(inspect.getsource(base) for base in cls.__mro__[:-1])
+    for field in dataclasses.fields(cls):
+        flag = "--" + field.name.replace("_", "-")
+        explanation = re.search(rf"{field.name}: .*\n    \"\"\"(.*?)\"\"\"", sources)
+        assert explanation, field.name
+        assert re.search(rf"{flag}\b.{{0,90}} {re.escape(explanation[1])}", words), field.name
+
+
+def test_numbers_have_bounds() -> None:
+    config.require_at_least("--steps", 1, 1)
+    config.require_at_most("--seed", 9, 9)
+    with pytest.raises(UserError, match=r"^`--steps` must be at least 1, got 0\.$"):
+        config.require_at_least("--steps", 0, 1)
+    with pytest.raises(UserError, match=r"^`--seed` must be at most 9, got 10\.$"):
+        config.require_at_most("--seed", 10, 9)
+
+
+def test_a_writable_folder_is_made_and_left_empty(tmp_path: Path) -> None:
+    config.require_writable("--out", tmp_path / "a" / "b")
+    assert list((tmp_path / "a" / "b").iterdir()) == []
+    config.require_writable("--out", tmp_path / "a" / "b")
+
+
+@pytest.mark.parametrize(("name", "reason"), [("file", "File exists"), ("file/below", "Not a directory")])
+def test_a_folder_that_cannot_be_is_refused(tmp_path: Path, name: str, reason: str) -> None:
+    (tmp_path / "file").write_text("precious")
+    folder = tmp_path / name
+    expected = f"`--out` must be a folder that can be written, got {folder} ({reason}); name another one."
+    with pytest.raises(UserError, match=f"^{re.escape(expected)}$"):
+        config.require_writable("--out", folder)
+    assert (tmp_path / "file").read_text() == "precious"
+
+
+def test_a_folder_without_permission_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(**options: Any) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    # Permissions do not bind root, as whom tests may run.
+    monkeypatch.setattr(config.tempfile, "TemporaryFile", fail)
+    with pytest.raises(UserError, match=r"\(Permission denied\); name another one\.$"):
+        config.require_writable("--out", tmp_path)

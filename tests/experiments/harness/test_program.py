@@ -1,0 +1,46 @@
+"""How a program ends: its status, and what it says."""
+
+import dataclasses
+import subprocess
+import sys
+
+import pytest
+
+from experiments.harness import program
+
+
+@dataclasses.dataclass(frozen=True)
+class Brief:
+    seeds: int = 1
+    """How many."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Resumable:
+    resume: bool = False
+    """Whether to go on."""
+
+
+@pytest.mark.parametrize(("config_class", "words"), [(Brief, "\nStopped.\n"), (Resumable, "--resume goes on.\n")])
+def test_after_ctrl_c_only_what_can_be_resumed_is_said_to_be(config_class, words, capsys):
+    def work(*_):
+        raise KeyboardInterrupt
+
+    assert program.run(config_class, [], "experiments.it", "", work) == 130
+    assert capsys.readouterr().err.endswith(words)
+
+
+@pytest.mark.parametrize("status", [0, 2, 130])
+def test_a_program_ends_with_its_status_and_all_that_it_said(status: int) -> None:
+    code = f"import sys; from experiments.harness import program; print('said'); program.leave({status})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (status, "said\n", "")
+
+
+def test_ctrl_c_leaves_at_once() -> None:
+    # Whatever waits for the interpreter's end, such as threads at work, must not be waited for.
+    code = "import atexit; from experiments.harness import program; atexit.register(print, 'late'); program.leave({})"
+    said = [
+        subprocess.run([sys.executable, "-c", code.format(s)], capture_output=True, text=True).stdout for s in (0, 130)
+    ]
+    assert said == ["late\n", ""]

@@ -1,0 +1,59 @@
+"""Progress: live on a terminal, nothing but plain lines anywhere else."""
+
+import io
+import re
+import time
+
+import pytest
+from rich.console import Console
+
+from experiments.harness.console import make_console
+from experiments.harness.progress import progress
+
+
+def terminal() -> tuple[Console, io.StringIO]:
+    file = io.StringIO()
+    return Console(
+        file=file, force_terminal=True, width=120, color_system="standard", highlight=False, _environ={}
+    ), file
+
+
+def test_without_a_terminal_there_are_only_plain_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    console = make_console()
+    with progress(console, "mlp", 100) as step:
+        step(50)
+        console.print("[bold]STEP 50: :smile: " + "x" * 200 + " y")
+        step(100)
+    assert capsys.readouterr() == ("[bold]STEP 50: :smile: " + "x" * 200 + " y\n", "")
+
+
+def test_on_a_terminal_there_is_a_bar_with_the_time_left() -> None:
+    console, file = terminal()
+    with progress(console, "mlp-bn", 2_000, 500) as step:
+        step(750)
+        # The time left comes from the speed, hence from two steps at least, and is drawn ten times a second.
+        time.sleep(0.15)
+        step(1_000)
+        time.sleep(0.15)
+        console.print("STEP 1000")
+    text = file.getvalue()
+    for part in ("mlp-bn", "500/2000", "1000/2000", "left", "STEP 1000\n", "\x1b["):
+        assert part in text
+    # Behind "left", in cyan, not the time elapsed.
+    assert re.search(r"left \x1b\[36m0:00:0\d", text.split("1000/2000")[-1])
+
+
+def test_the_bar_is_gone_at_the_end() -> None:
+    console, file = terminal()
+    with progress(console, "mlp", 10) as step:
+        step(10)
+    # Its line is erased and the cursor is shown again.
+    assert "\x1b[2K" in file.getvalue().split("10/10")[-1]
+    assert "\x1b[?25h" in file.getvalue()
+
+
+def test_a_terminal_stays_usable_after_ctrl_c() -> None:
+    console, file = terminal()
+    with pytest.raises(KeyboardInterrupt), progress(console, "mlp", 10):
+        raise KeyboardInterrupt
+    assert file.getvalue().rfind("\x1b[?25h") > file.getvalue().rfind("\x1b[?25l") >= 0

@@ -1,0 +1,63 @@
+"""What the main program says to bad input: one line before any work, and earlier results stay as they are."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from experiments.harness.errors import UserError
+from experiments.mnist import __main__ as mnist
+
+BAD = {
+    "unknown model": ["--models", "resnet"],
+    "no model": ["--models"],
+    "unknown flag": ["--epochs", "3"],
+    "no number": ["--steps", "many"],
+    "no steps": ["--steps", "0"],
+    "negative steps": ["--steps", "-5"],
+    "no seeds": ["--seeds", "0"],
+    "negative seeds": ["--seeds", "-1"],
+    "negative seed": ["--seed", "-1"],
+    "huge seed": ["--seed", "99999999999999999999"],
+    "last seed too large": ["--seed", str(2**32 - 1), "--seeds", "2"],
+    "other settings": ["--resume", "--models", "mlp", "conv", "--steps", "7"],
+}
+
+
+def say_one_line(capsys: pytest.CaptureFixture[str], words: str = "") -> None:
+    said = capsys.readouterr()
+    assert (said.out, bool(re.fullmatch(rf"error: [^\n]*{words}[^\n]*\n", said.err))) == ("", True), said.err
+
+
+@pytest.mark.parametrize("args", BAD.values(), ids=BAD)
+def test_bad_input_is_one_line_before_any_work(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, args: list[str]
+) -> None:
+    monkeypatch.setattr(mnist, "load_kept", lambda *_, **__: pytest.fail("work was started"))
+    (tmp_path / "summary.json").write_bytes(b"precious")
+    (tmp_path / "conv").mkdir()
+    (tmp_path / "conv" / "config.json").write_text('{"steps": 5000}')
+    assert mnist.main(["--out", str(tmp_path), *args]) == 2
+    say_one_line(capsys)
+    assert (tmp_path / "summary.json").read_bytes() == b"precious"
+    assert [path.name for path in (tmp_path / "conv").iterdir()] == ["config.json"]
+
+
+def test_a_file_as_out_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").write_text("precious")
+    assert mnist.main(["--out", str(tmp_path / "file")]) == 2
+    say_one_line(capsys, "`--out`")
+    assert (tmp_path / "file").read_text() == "precious"
+
+
+@pytest.mark.parametrize(("error", "status"), [(UserError("MNIST was found nowhere."), 2), (KeyboardInterrupt(), 130)])
+def test_without_data_nothing_is_touched(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, error: Any, status: int
+) -> None:
+    monkeypatch.setattr(mnist, "load_kept", lambda *_, **__: (_ for _ in ()).throw(error))
+    (tmp_path / "summary.json").write_bytes(b"precious")
+    assert mnist.main(["--out", str(tmp_path)]) == status
+    assert len(capsys.readouterr().err.strip().splitlines()) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["summary.json"]
+    assert (tmp_path / "summary.json").read_bytes() == b"precious"

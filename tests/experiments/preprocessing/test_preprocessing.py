@@ -1,0 +1,165 @@
+"""The preprocessing program on a few random images: what it fits to, its files, and a way back after Ctrl-C."""
+
+import contextlib
+import io
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from PIL import Image
+
+from experiments.harness import program
+from experiments.preprocessing import __main__ as preprocessing
+from experiments.preprocessing import plot, report
+from experiments.tutorial import lessons
+from jaxbn.preprocess import fit_pca
+from tests.experiments import stand_in
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
+ARGS = ["--steps", "3", "--seeds", "2"]
+PICTURES = ["clouds.png", "curves.png", "digits.png", "spectrum.png"]
+NAMES = [preprocessing.name_of(model, shown) for shown in preprocessing.INPUTS for model in preprocessing.MODELS]
+
+
+def shrink(patch: pytest.MonkeyPatch) -> None:
+    stand_in.shrink(patch)
+    patch.setattr(preprocessing, "load_kept", stand_in.load_stand_in)
+    # Two of the transforms are enough to go through everything.
+    patch.setattr(preprocessing, "FITS", {n: preprocessing.FITS[n] for n in ("decorrelated", "ZCA-whitened")})
+    patch.setattr(preprocessing, "INPUTS", ("original", "ZCA-whitened"))
+
+
+@pytest.fixture(autouse=True)
+def _small(monkeypatch: pytest.MonkeyPatch) -> None:
+    shrink(monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory, quick_compilation: None) -> tuple[Path, str]:
+    """Returns the folder and the output of an unbroken run."""
+    out, said = tmp_path_factory.mktemp("whole"), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(said):
+        shrink(patch)
+        assert preprocessing.main(["--out", str(out), *ARGS]) == 0
+    return out, said.getvalue()
+
+
+def test_all_files_are_there(whole: tuple[Path, str]) -> None:
+    out, said = whole
+    runs = [f"{model}-{shown}" for shown in ("original", "ZCA-whitened") for model in ("mlp", "mlp-bn")]
+    assert sorted(path.name for path in out.iterdir()) == sorted([*runs, *PICTURES, "summary.json", "summary.md"])
+    summary = json.loads((out / "summary.json").read_text())
+    for run in runs:
+        records = [json.loads(line) for line in (out / run / "metrics.jsonl").read_text().splitlines()]
+        assert [(r["step"], r["seed"]) for r in records] == [(s, n) for s in (2, 3) for n in (0, 1)]
+        model, shown = (
+            run.removesuffix("-original").removesuffix("-ZCA-whitened"),
+            run.split("-", 1 + ("bn" in run))[-1],
+        )
+        assert summary["runs"][model][shown]["test_acc"] == [r["test_acc"] for r in records[-2:]]
+    for name in PICTURES:
+        with Image.open(out / name) as image:
+            assert min(image.size) > 400
+    table = (out / "summary.md").read_text()
+    assert re.search(r"\| ZCA-whitened \|( 0\.\d{4} ± 0\.\d{4} \|){2} [+-]\d+\.\d\d ± ", table)
+    assert "mean ± standard deviation of 2 seeds" in said
+
+
+def test_transforms_know_the_training_images_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    seen = []
+
+    def fit(x: jax.Array) -> Any:
+        seen.append(np.asarray(x))
+        return fit_pca(x)
+
+    monkeypatch.setattr(preprocessing, "FITS", {"decorrelated": fit})
+    monkeypatch.setattr(preprocessing, "MODELS", ())
+    assert preprocessing.main(["--out", str(tmp_path), *ARGS]) == 0
+    images = stand_in.load_stand_in().train_images[10:140].reshape(130, -1)
+    np.testing.assert_allclose(seen[0], images / 255, rtol=1e-6)
+
+
+def test_ctrl_c_keeps_what_is_finished_and_resume_completes_it(
+    whole: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train, trained = lessons.train, []
+
+    def stop(folder: Path, *args: Any, **options: Any) -> float:
+        if len(trained) == 3:
+            raise KeyboardInterrupt
+        trained.append(folder.name)
+        return train(folder, *args, **options)
+
+    monkeypatch.setattr(lessons, "train", stop)
+    assert preprocessing.main(["--out", str(tmp_path), *ARGS]) == 130
+    summary = json.loads((tmp_path / "summary.json").read_text())["runs"]
+    assert {model: list(own) for model, own in summary.items()} == {
+        "mlp": ["original", "ZCA-whitened"],
+        "mlp-bn": ["original"],
+    }
+    monkeypatch.undo()
+    with pytest.MonkeyPatch.context() as patch:
+        shrink(patch)
+        assert preprocessing.main(["--out", str(tmp_path), *ARGS, "--resume"]) == 0
+    for name in ("mlp-original", "mlp-bn-ZCA-whitened"):
+        assert (tmp_path / name / "metrics.jsonl").read_bytes() == (whole[0] / name / "metrics.jsonl").read_bytes()
+
+
+@pytest.mark.parametrize(
+    "args", [["--steps", "0"], ["--seeds", "0"], ["--seed", "-1"], ["--models", "mlp"], ["--resume", "--steps", "7"]]
+)
+def test_bad_input_is_one_line_before_any_work(
+    args: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(preprocessing, "load_kept", lambda *_, **__: pytest.fail("work was started"))
+    (tmp_path / "mlp-original").mkdir()
+    (tmp_path / "mlp-original" / "config.json").write_text('{"steps": 5000}')
+    assert preprocessing.main(["--out", str(tmp_path), *args]) == 2
+    assert re.fullmatch(r"error: [^\n]*\n", capsys.readouterr().err)
+
+
+def test_names_are_plain_folder_names() -> None:
+    assert len(set(NAMES)) == len(NAMES)
+    assert all(re.fullmatch(r"[A-Za-z0-9-]+", name) for name in NAMES)
+
+
+def test_a_difference_is_taken_seed_by_seed() -> None:
+    def run(*accuracies: tuple[float, float]) -> list[dict[str, Any]]:
+        return [
+            {"step": step, "seed": seed, "test_acc": value}
+            for step, values in zip((10, 20), accuracies, strict=True)
+            for seed, value in enumerate(values)
+        ]
+
+    records = {"original": run((0.5, 0.6), (0.70, 0.90)), "centred": run((0.4, 0.6), (0.72, 0.91))}
+    early, end, difference = report.cells(records, "centred")
+    assert (early, end) == ("0.5000 ± 0.1414", "0.8150 ± 0.1344")
+    assert difference == "+1.50 ± 0.50"
+    assert report.cells(records, "original")[2] == ""
+    assert report.cells(records, "whitened") == ["", "", ""]
+
+
+def test_the_ellipse_is_two_standard_deviations_wide() -> None:
+    cloud = np.random.default_rng(0).normal(size=(50, 2)) @ np.array([[2.0, 1.0], [0.0, 0.5]]) + 3
+    x, _ = plot._ellipse(cloud)
+    assert x.max() == pytest.approx(cloud[:, 0].mean() + 2 * cloud[:, 0].std(), rel=1e-3)
+
+
+def test_the_spectrum_marks_how_many_components_hold_a_share(tmp_path: Path) -> None:
+    plot.draw_spectrum(tmp_path / "s.png", fit_pca(jnp.eye(30, 784)))
+    with Image.open(tmp_path / "s.png") as image:
+        assert image.width > 400
+
+
+def test_a_user_error_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    def work(*_: Any) -> None:
+        raise program.UserError("No.")
+
+    assert program.run(preprocessing.Config, [], "experiments.preprocessing", "", work) == 2
+    assert capsys.readouterr().err == "error: No.\n"
