@@ -15,6 +15,7 @@ from experiments.harness.errors import UserError
 from experiments.mnist import __main__ as mnist
 from experiments.preprocessing import __main__ as preprocessing
 from experiments.speedrun import __main__ as speedrun
+from experiments.studies import depth
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,8 +79,8 @@ def test_a_mistake_is_one_sentence(
 
 @pytest.mark.parametrize(
     ("main", "cls"),
-    [(module.main, module.Config) for module in (mnist, plot_results, preprocessing, speedrun)],
-    ids=["mnist", "plot_results", "preprocessing", "speedrun"],
+    [(module.main, module.Config) for module in (mnist, plot_results, preprocessing, speedrun, depth)],
+    ids=["mnist", "plot_results", "preprocessing", "speedrun", "depth"],
 )
 def test_the_help_explains_every_flag(main: Any, cls: Any, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:
