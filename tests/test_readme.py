@@ -1,4 +1,4 @@
-"""The code in the README and the docs runs, in the order in which a reader would paste it, and what they name is there."""
+"""The code in the README and the docs runs, in the order in which a reader would paste it; what they name is there."""
 
 import importlib.util
 import re
