@@ -1,11 +1,14 @@
-"""Strict promotion, four devices and reproducible examples for every test; set before the first array exists."""
+"""Strict promotion and reproducible examples for every test; set before the first array exists.
+
+Programs of one device are what users run, and most of the tests. The process sees four, so that they are tested among
+others; a test that uses more than one is marked `several_devices`.
+"""
 
 import hypothesis
 import jax
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
-jax.config.update("jax_num_cpu_devices", 4)
 
 hypothesis.settings.register_profile(
     "deterministic", derandomize=True, database=None, deadline=None, max_examples=30, print_blob=False
@@ -15,9 +18,11 @@ hypothesis.settings.load_profile("deterministic")
 
 def pytest_addoption(parser):
     parser.addoption("--plain", action="store_true", help="lower as on every platform but a CPU")
+    parser.addoption("--devices", type=int, default=4, help="with 1, add -m 'not several_devices'")
 
 
 def pytest_configure(config):
+    jax.config.update("jax_num_cpu_devices", config.getoption("--devices"))
     if config.getoption("--plain"):
         from jaxbn._reduce import primitives
 

@@ -21,6 +21,13 @@ def test_words(call, error, words):
     assert "\n" not in str(caught.value)
 
 
+def test_messages_show_values_and_no_names_in_braces():
+    for name, call, error, _ in BAD_CALLS:
+        with pytest.raises(error) as caught:
+            call()
+        assert not {"{", "}"} & set(str(caught.value)), name
+
+
 def line_in_checks(call):
     """The file and line that refuse a call, if they do."""
     try:

@@ -1,25 +1,16 @@
 """What may import what."""
 
 import ast
-import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-import jaxbn
-from tests.imports import ROOT, files, imported, module, packages, programs, within
+from tests.sources import ROOT, files, imported, module, modules_after, packages, programs, within
 
-CORE = Path(jaxbn.__file__).parent
+CORE = ROOT / "jaxbn"
 FLAX_LAYERS = {CORE / "linen.py", CORE / "nnx.py"}
 # The page that draws the curves of `experiments.mnist` anew.
 ALIASES = {"experiments.plot_results": "experiments.mnist"}
-
-
-def modules_after(statement):
-    code = f"import sys; {statement}; print(*sys.modules)"
-    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    return set(run.stdout.split())
 
 
 def test_the_library_imports_no_flax():

@@ -6,12 +6,9 @@ import numpy as np
 import pytest
 
 from jaxbn import BatchNormParams, batch_norm, init_batch_norm
+from tests.data import noise
 
 PARAMS, STATE = init_batch_norm(3)
-
-
-def noise(*shape):
-    return np.random.default_rng(0).normal(size=shape).astype("float32")
 
 
 @pytest.mark.parametrize("size", [1e20, 1e30])

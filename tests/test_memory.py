@@ -13,6 +13,7 @@ import pytest
 from jax.ad_checkpoint import print_saved_residuals
 
 from jaxbn import batch_norm, init_batch_norm
+from tests.data import noise
 from tests.tolerances import assert_same
 
 FEATURES = 5
@@ -93,7 +94,7 @@ def test_shapes_are_known_without_a_run(dtype, train):
 
 @both_modes
 def test_a_state_may_be_donated(train):
-    x, (params, state) = np.random.default_rng(0).normal(size=(6, 3)).astype("float32"), init_batch_norm(3)
+    x, (params, state) = noise(6, 3), init_batch_norm(3)
     step = functools.partial(batch_norm, params, x=x, train=train, momentum=0.5)
     expected = jax.tree.map(np.array, jax.jit(step)(state))
     assert_same(jax.jit(step, donate_argnums=0)(state), expected)

@@ -1,5 +1,7 @@
 """Moments are a value: they merge, they do not see what is masked, and an offset costs them nothing."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaxbn import Moments, batch_moments, merge_moments, sync_moments
+from jaxbn import BatchNormParams, Moments, batch_moments, merge_moments, normalize, sync_moments
 from tests import reference
+from tests.data import noise
 from tests.strategies import batches, dtypes
 from tests.tolerances import TOLERANCE, assert_close, assert_same
 
@@ -20,11 +23,6 @@ merge = jax.jit(merge_moments)
 def sync(x, mask):
     """Moments of [shards, rows, features], each shard on its own member of a mapped axis."""
     return jax.vmap(lambda x, m: sync_moments(batch_moments(x, mask=m), "b"), axis_name="b")(x, mask)
-
-
-def noise(*shape, offset=0.0, dtype="float32", seed=0):
-    x = np.random.default_rng(seed).normal(size=(2, *shape))
-    return jnp.asarray(x[0] + offset + (1j * x[1] if dtype == "complex64" else 0), dtype)
 
 
 def assert_moments(got, expected, tolerance=TOLERANCE["float32"], *, merged=False):
@@ -52,23 +50,43 @@ def test_any_batch(data):
 @pytest.mark.parametrize("offset", [0.0, 1e6])
 @pytest.mark.parametrize("cut", [0, 1, 3, 7])
 def test_merge_is_the_whole(cut, offset, dtype):
-    x = noise(7, 3, offset=offset, dtype=dtype)
+    x = noise(7, 3, mean=offset, dtype=dtype)
     assert_moments(merge(moments(x[:cut]), moments(x[cut:])), reference.moments(x), merged=True)
 
 
 @pytest.mark.parametrize("offset", [0.0, 1e4])
 def test_merge_is_associative_and_commutative(offset):
-    x = noise(9, 3, offset=offset)
+    x = noise(9, 3, mean=offset)
     a, b, c = moments(x[:2]), moments(x[2:3]), moments(x[3:])
     expected = reference.moments(x)
     for way in (merge(merge(a, b), c), merge(a, merge(b, c)), merge(merge(c, a), b), merge(c, merge(b, a))):
         assert_moments(way, expected, merged=True)
 
 
+def test_merging_keeps_the_variance_between_batches():
+    x = noise(6, 3) + np.array([0, 0, 0, 0, 20, 20], "float32")[:, None]
+    merged = merge(moments(x[:4]), moments(x[4:]))
+    assert_close(merged, reference.moments(x), TOLERANCE["float32"])
+    assert_close(merged.m2 / merged.count, x.astype("float64").var(0), TOLERANCE["float32"])
+
+
+@pytest.mark.parametrize("sizes", [(4, 4, 4), (4, 1, 4, 2)], ids=["equal", "unequal"])
+@pytest.mark.parametrize("spatial", [(5,), (3, 2), (2, 1, 3)], ids=["1d", "2d", "3d"])
+def test_statistics_of_a_whole_pass_are_the_merged_ones(spatial, sizes):
+    """Each batch is further from 0 than the one before."""
+    batches = [noise(n, 3, *spatial, mean=3.0 * i, std=2, seed=i) for i, n in enumerate(sizes)]
+    params = BatchNormParams(jnp.asarray([0.5, 2.0, -1.0]), jnp.asarray([0.0, 1.0, 3.0]))
+    whole = functools.reduce(merge, [moments(x, axis=1) for x in batches])
+    population = np.concatenate(batches)
+    assert_close(whole, reference.moments(population, 1), TOLERANCE["float32"])
+    y = normalize(params, population, whole.mean, whole.m2 / whole.count, axis=1)
+    assert_close(y, reference.batch_norm(population, params.scale, params.bias, axis=1), TOLERANCE["float32"])
+
+
 @pytest.mark.parametrize("mean", [0.0, 5.0, np.nan, np.inf])
 @pytest.mark.parametrize("dtype", ["float32", "complex64"])
 def test_a_count_of_0_is_exactly_neutral(dtype, mean):
-    m = moments(noise(5, 3, offset=100.0, dtype=dtype))
+    m = moments(noise(5, 3, mean=100.0, dtype=dtype))
     empty = Moments(jnp.zeros(3), jnp.full(3, mean, dtype), jnp.zeros(3))
     assert_same(merge(m, empty), m)
     assert_same(merge(empty, m), m)
@@ -77,13 +95,13 @@ def test_a_count_of_0_is_exactly_neutral(dtype, mean):
 
 @pytest.mark.parametrize("dtype", ["float32", "complex64"])
 def test_masked_is_filtered(dtype):
-    x, keep = noise(8, 3, offset=1e3, dtype=dtype), np.array([0, 1, 1, 0, 1, 1, 0, 1], bool)
+    x, keep = noise(8, 3, mean=1e3, dtype=dtype), np.array([0, 1, 1, 0, 1, 1, 0, 1], bool)
     poisoned = jnp.where(keep[:, None], x, np.nan)
     assert_moments(moments(poisoned, mask=keep[:, None]), reference.moments(x[keep]))
 
 
 def test_weights_are_repetition():
-    x, repeats = noise(5, 3, offset=10.0), np.array([3, 0, 1, 2, 4])
+    x, repeats = noise(5, 3, mean=10.0), np.array([3, 0, 1, 2, 4])
     weights = repeats[:, None]
     expected = reference.moments(np.repeat(x, repeats, 0))
     for dtype in ("int32", "float32", "float16"):
@@ -92,7 +110,7 @@ def test_weights_are_repetition():
 
 @pytest.mark.parametrize("axis", [0, 1, -2, (1, 2), (2, 0), (-1, 0), (3, 1, 0), (0, 1, 2, 3)])
 def test_any_axis_is_a_moved_axis(axis):
-    x = noise(2, 3, 2, 4, offset=1.0)
+    x = noise(2, 3, 2, 4, mean=1.0)
     axes = axis if isinstance(axis, tuple) else (axis,)
     moved = jnp.moveaxis(x, axes, range(-len(axes), 0))
     for other in (moments(moved, axis=tuple(range(-len(axes), 0))), reference.moments(x, axis)):
@@ -102,7 +120,7 @@ def test_any_axis_is_a_moved_axis(axis):
 @pytest.mark.parametrize("dtype", ["float32", "complex64"])
 @pytest.mark.parametrize("offset", [0.0, 1e6])
 def test_sync_is_the_whole_over_unequal_masks_and_empty_shards(offset, dtype):
-    x = noise(4, 5, 3, offset=offset, dtype=dtype)
+    x = noise(4, 5, 3, mean=offset, dtype=dtype)
     mask = np.zeros([4, 5, 1], bool)
     for shard, rows in enumerate([0, 1, 5, 2]):
         mask[shard, :rows] = True
@@ -143,7 +161,7 @@ def test_what_the_mask_hides_is_never_read(dtype, poison):
 @pytest.mark.parametrize("first", ["noise", "outlier", "zero", "masked"])
 @pytest.mark.parametrize("offset", [0, 1e2, 1e3, 1e4, 1e5, 1e6])
 def test_an_offset_costs_no_digit(offset, first):
-    x, mask = np.array(noise(64, 3, offset=offset)), None
+    x, mask = np.array(noise(64, 3, mean=offset)), None
     x[0] = {"noise": x[0], "outlier": offset + 1e3, "zero": 0, "masked": np.nan}[first]
     if first == "masked":
         mask = np.arange(64)[:, None] > 0

@@ -12,6 +12,7 @@ from jax.nn import initializers
 
 from jaxbn import BatchNormParams, BatchNormState, batch_norm, init_batch_norm, normalize
 from tests import reference
+from tests.data import noise
 from tests.strategies import averagings, batches, dtypes, momenta
 from tests.tolerances import EVALUATION_AT_OFFSET, TOLERANCE, assert_close, assert_same
 
@@ -19,14 +20,9 @@ norm = jax.jit(batch_norm, static_argnames=("axis", "averaging", "ddof"))
 trained = jax.jit(functools.partial(batch_norm, train=True), static_argnames="axis")
 
 
-def noise(*shape, offset=0.0, dtype="float32", seed=0):
-    x = np.random.default_rng(seed).normal(size=(2, *shape))
-    return jnp.asarray(x[0] + offset + (1j * x[1] if dtype == "complex64" else 0), dtype)
-
-
 def affine(features, dtype="float32"):
     """Parameters and a state that are neither 0 nor 1."""
-    params = [noise(*features, offset=1.0, dtype=dtype, seed=s) for s in (1, 2)]
+    params = [noise(*features, mean=1.0, dtype=dtype, seed=s) for s in (1, 2)]
     state = [noise(*features, dtype=dtype, seed=3), jnp.square(noise(*features, seed=4)) + 0.1]
     return BatchNormParams(*params), BatchNormState(*state, jnp.asarray(4, jnp.int32))
 
@@ -36,6 +32,15 @@ def test_the_example_of_the_tutorial():
     printed = np.float32([-1.4142132, -0.7071066, 0.0, 0.7071066, 1.4142132])
     assert_same(y, np.stack([printed] * 3, axis=1))
     assert_close(state, (np.array([0.06, 0.07, 0.08]), np.full(3, 0.99 + 0.18), 1), TOLERANCE["float32"])
+
+
+@pytest.mark.parametrize("a", [0.125, 1.0, 1e3])
+@pytest.mark.parametrize("b", [-1e2, 0.0, 7.0])
+def test_an_affine_change_of_the_input_is_undone(a, b):
+    x = noise(16, 3)
+    changed = a * x + b
+    y, _ = batch_norm(*init_batch_norm(3), changed, True, epsilon=0.0)
+    assert_close(y, reference.batch_norm(x, epsilon=0.0), 1e-6 + 2.0**-23 * abs(b / a) * 2)
 
 
 @given(st.data())
@@ -52,6 +57,11 @@ def test_training(data):
     assert_close(new, expected, TOLERANCE["float32"])
 
 
+def test_training_normalises_with_the_batch_and_not_with_the_state():
+    x = noise(64, 3, mean=5.0, std=3.0)
+    np.testing.assert_allclose(batch_norm(*init_batch_norm(3), x, True)[0], reference.batch_norm(x), atol=5e-6)
+
+
 @settings(max_examples=20)
 @given(st.data())
 def test_evaluation(data):
@@ -64,6 +74,15 @@ def test_evaluation(data):
     assert_same(new, state)
     if mask is None:
         assert_close(jax.jit(normalize, static_argnames="axis")(params, x, *state[:2], axis=axis), expected)
+
+
+def test_evaluation_takes_every_row_by_itself():
+    params, state = affine((3,))
+    state = norm(params, state, noise(10, 2, 2, 3, mean=4.0, std=2), True, momentum=0.5)[1]
+    x = noise(13, 2, 2, 3, std=2, seed=1)
+    whole = reference.normalize(x, state.mean, state.var, params.scale, params.bias)
+    for rows in (slice(0, 13), slice(0, 1), slice(12, 13)):
+        assert_close(norm(params, state, x[rows], False)[0], whole[rows], TOLERANCE["float32"])
 
 
 @settings(max_examples=12)  # two programs each
@@ -81,7 +100,7 @@ def test_vmap(data):
 
 
 def test_evaluation_far_from_0():
-    x = noise(64, 3, offset=1e4)
+    x = noise(64, 3, mean=1e4)
     m = reference.moments(x)
     mean, var = np.float32(m.mean), np.float32(reference.variance(m))
     y = normalize(BatchNormParams(None, None), x, mean, var)
@@ -143,7 +162,7 @@ def test_a_constant_channel_gives_exactly_bias(value):
 @pytest.mark.parametrize("shape", [(3,), (1, 3), (1, 1, 3)])
 def test_one_value_gives_bias(shape):
     params, state = affine((3,))
-    y, new = norm(params, state, noise(*shape, offset=1e3), True, ddof=1)
+    y, new = norm(params, state, noise(*shape, mean=1e3), True, ddof=1)
     assert_same(y, jnp.broadcast_to(params.bias, shape))
     assert_same(new.var, state.var)
     assert new.count == 5

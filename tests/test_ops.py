@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import jaxbn
+from tests.data import noise
 from tests.ops_table import OPS
 from tests.tolerances import GRADIENT, TOLERANCE, assert_close
 
@@ -16,7 +17,7 @@ every_op = pytest.mark.parametrize("op", OPS, ids=repr)
 
 def data(dtype="float32", members=None):
     shape = (6, 4, 3) if members is None else (members, 6, 4, 3)
-    return jnp.asarray(np.random.default_rng(0).normal(1, 2, shape), "float32").astype(dtype)
+    return jnp.asarray(noise(*shape, mean=1, std=2, dtype=dtype))
 
 
 def inexact(tree):

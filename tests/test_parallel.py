@@ -12,6 +12,7 @@ from jax.sharding import PartitionSpec as P
 from jaxbn import BatchNormParams, batch_norm, init_batch_norm
 from tests import reference
 from tests.collectives import collectives, sent
+from tests.data import noise
 from tests.tolerances import GRADIENT, TOLERANCE, assert_close
 
 # Some versions of JAX announce the end of pmap wherever it is used.
@@ -74,8 +75,10 @@ TWO_AXES = {
 WAYS = ONE_AXIS | TWO_AXES
 
 
-def noise(*shape, offset=0.0, seed=0):
-    return jnp.asarray(np.random.default_rng(seed).normal(offset, 1, shape), "float32")
+def marked(way, *more):
+    """Parameters of a test; all ways but `vmap` take devices."""
+    marks = () if set(way.split("-")) == {"vmap"} else pytest.mark.several_devices
+    return pytest.param(way, *more, marks=marks)
 
 
 def member(axis_name, params, x, mask, groups=None):
@@ -101,7 +104,7 @@ def differentiated_inside(one):
 def problem(masked, offset=0.0):
     """Arguments of `differentiated` for four members; where the weights are 0, `x` is NaN."""
     params = BatchNormParams(*(jnp.broadcast_to(p, (4, 6)) for p in (SCALE, BIAS)))
-    x, mask = noise(4, 5, 6, offset=offset), FILLED[..., None] if masked else None
+    x, mask = noise(4, 5, 6, mean=offset), FILLED[..., None] if masked else None
     return params, jnp.where(mask, x, np.nan) if masked else x, mask, noise(4, 5, 6, seed=5)
 
 
@@ -139,26 +142,28 @@ def assert_batches(groups, problem, results):
 
 
 @pytest.mark.parametrize("offset", [0.0, 1e4, 1e6])
-@pytest.mark.parametrize(("way", "masked"), [(way, True) for way in WAYS] + [(way, False) for way in ONE_AXIS])
+@pytest.mark.parametrize(
+    ("way", "masked"), [marked(way, True) for way in WAYS] + [marked(way, False) for way in ONE_AXIS]
+)
 def test_shards_are_the_whole_batch(way, masked, offset):
     arguments = problem(masked, offset)
     assert_batches([range(4)], arguments, program(way, masked)(*arguments))
 
 
-@pytest.mark.parametrize("way", DEVICES)
+@pytest.mark.parametrize("way", [*map(marked, DEVICES)])
 def test_gradients_may_be_taken_inside(way):
     arguments = problem(masked=True, offset=1e4)
     assert_batches([range(4)], arguments, program(way, True, inside=True)(*arguments))
 
 
-@pytest.mark.parametrize("way", ["vmap", "pmap", "shard_map"])
+@pytest.mark.parametrize("way", [*map(marked, ["vmap", "pmap", "shard_map"])])
 def test_groups_share_a_batch_each(way):
     """They may differ in size, and hold nothing, as the first does."""
     groups, arguments = ((0,), (3, 1), (2,)), problem(masked=True, offset=1e4)
     assert_batches(groups, arguments, program(way, True, groups=groups)(*arguments))
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", [*map(marked, WAYS)])
 def test_nothing_anywhere(way):
     params, x, mask, dy = problem(masked=True)
     gradients, (y, state) = program(way, True)(params, jnp.full_like(x, np.nan), np.zeros_like(mask), dy)
@@ -167,7 +172,7 @@ def test_nothing_anywhere(way):
 
 
 @pytest.mark.parametrize("masked", [False, True])
-@pytest.mark.parametrize("way", DEVICES)
+@pytest.mark.parametrize("way", [*map(marked, DEVICES)])
 def test_one_collective_forward_and_one_more_backward(way, masked):
     forward = compiled(WAYS[way](member), *problem(masked)[:3])
     assert [collectives(forward), collectives(program(way, masked))] == [1, 2]
@@ -175,6 +180,7 @@ def test_one_collective_forward_and_one_more_backward(way, masked):
     assert sum(sent(program(way, masked))) <= 2 * sum(sent(forward))
 
 
+@pytest.mark.several_devices
 def test_what_is_shared_is_known_to_be_shared():
     """The state, and gradients of shared parameters, leave the map in one piece, or tracing it would raise."""
     split, (_, *data) = P("a"), problem(masked=True, offset=1e4)

@@ -14,16 +14,13 @@ from jax.extend import core
 from jaxbn import batch_moments, batch_norm, init_batch_norm, normalize
 from jaxbn.preprocess import fit_pca
 from tests import reference
+from tests.data import noise
 from tests.tolerances import TOLERANCE, assert_close
 
 SHAPE = (16, 12, 12, 5)
 PARAMS, STATE = init_batch_norm(5)
 PLATFORMS = ["tpu", "cuda", "cpu"]
 on_a_cpu = pytest.mark.skipif("config.getoption('--plain')", reason="it is of the lowering for a CPU")
-
-
-def noise(shape, dtype="float32", seed=0):
-    return jnp.asarray(np.random.default_rng(seed).normal(3, 1, shape), dtype)
 
 
 def train(params, state, x):
@@ -68,7 +65,7 @@ def test_evaluation_is_made_of_plain_operations(evaluate, masked):
         "batch_norm": lambda x: batch_norm(PARAMS, STATE, x, False, mask=mask)[0],
         "normalize": lambda x: normalize(PARAMS, x, STATE.mean, STATE.var),
     }
-    found = set(primitives(jax.make_jaxpr(calls[evaluate])(noise(SHAPE)).jaxpr))
+    found = set(primitives(jax.make_jaxpr(calls[evaluate])(noise(*SHAPE, mean=3)).jaxpr))
     known = {"sub", "mul", "add", "div", "sqrt", "gt", "select_n", "broadcast_in_dim", "convert_element_type"}
     assert "sub" in found
     assert found <= known | {"custom_jvp_call", "jit", "pjit", "reshape", "squeeze"}
@@ -81,8 +78,8 @@ def test_the_trace_does_not_ask_for_devices(function, monkeypatch):
 
     for name in ("device_count", "local_device_count", "devices", "local_devices", "default_backend"):
         monkeypatch.setattr(jax, name, refuse)
-    jax.make_jaxpr(function)(PARAMS, STATE, noise((2, 3, 5)))
-    jax.make_jaxpr(fit_pca)(noise((5, 3)))
+    jax.make_jaxpr(function)(PARAMS, STATE, noise(2, 3, 5))
+    jax.make_jaxpr(fit_pca)(noise(5, 3))
 
 
 @pytest.mark.parametrize("platform", ["tpu", "cuda"])
@@ -129,14 +126,14 @@ def test_a_batch_of_unknown_size_can_be_exported(function, rest, platform):
     exported = program(*arguments, jax.ShapeDtypeStruct((batch, *rest), "float32"))
     if platform == "cpu":
         for size in (1, 2, 7):
-            x = noise((size, *rest))
+            x = noise(size, *rest, mean=3)
             got, expected = exported.call(PARAMS, STATE, x), jax.jit(function)(PARAMS, STATE, x)
             assert_close(got, expected, 2e-5)
 
 
 @pytest.mark.parametrize("weight", [-1.0, -1e30])
 def test_a_negative_weight_counts_as_0(weight):
-    x = np.asarray(noise((12, 5)))
+    x = noise(12, 5, mean=3)
     mask = np.where(np.arange(12) % 3 == 0, np.float32(weight), 1)[:, None]
     got = batch_norm(PARAMS, STATE, x, True, mask=mask)
     expected = batch_norm(PARAMS, STATE, x, True, mask=np.maximum(mask, 0))
@@ -154,11 +151,12 @@ def slabs(x):
 @on_a_cpu
 def test_one_device_among_several_is_one_device():
     """Whatever the process sees, the bits are those of a process that sees one: of the same program."""
-    x = noise((64, 80, 5))
+    x = noise(64, 80, 5)
     assert max(slabs(x)) == x.size // 8
 
 
 @on_a_cpu
+@pytest.mark.several_devices
 @pytest.mark.parametrize(("length", "number"), [(64, None), (2048, 8)])
 def test_devices_that_share_a_large_batch_add_slabs(length, number):
     mesh = jax.make_mesh((4,), ("a",), axis_types=(jax.sharding.AxisType.Auto,))

@@ -41,14 +41,14 @@ def test_the_python_blocks_run(page):
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_files_that_are_named_exist(page):
     text = page.read_text(encoding="utf-8")
-    named = {ROOT / name for name in re.findall(r"`((?:jaxbn|experiments|tests)/[\w/.]*)`", text)}
+    named = {ROOT / name for name in re.findall(r"`((?:jaxbn|experiments|tests)/[a-z_/.]*)`", text)}
     named |= {page.parent / link for link in re.findall(r"\]\(([\w/.-]+)\)", text)}
     assert not {str(path) for path in named if not path.exists()}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_programs_that_are_named_exist(page):
-    for name in re.findall(r"python -m (experiments[\w.]*)", page.read_text(encoding="utf-8")):
+    for name in re.findall(r"python -m (experiments[a-z_.]*[a-z])\b", page.read_text(encoding="utf-8")):
         spec = importlib.util.find_spec(name)
         assert spec, name
         if spec.submodule_search_locations:

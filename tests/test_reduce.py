@@ -11,6 +11,7 @@ from jaxbn import batch_norm, init_batch_norm
 from jaxbn._reduce import cpu, expand, project
 from tests import reference
 from tests.collectives import sent
+from tests.data import noise
 from tests.lowering import lowered_plainly
 from tests.tolerances import GRADIENT, TOLERANCE, assert_close, assert_same
 
@@ -36,11 +37,6 @@ def _lowering(request):
         yield
 
 
-def noise(shape, seed=0, dtype="float32"):
-    x = np.random.default_rng(seed).normal(size=(2, *shape))
-    return jnp.asarray(x[0] + 1j * x[1] if np.issubdtype(dtype, np.complexfloating) else x[0], dtype)
-
-
 def features(shape, axes):
     return [shape[a] for a in axes]
 
@@ -52,9 +48,9 @@ def beside(value, shape, axes):
 
 def problem(shape, axes, dtype="float32"):
     """The batch, the two numbers of its center, and what is to be summed and to be spread."""
-    x, values = noise(shape, 0, dtype), noise(shape, 1, dtype)
-    center, pair = ([noise(features(shape, axes), s, dtype) for s in seeds] for seeds in ((2, 3), (4, 5)))
-    return x, tuple(center), values, pair
+    x, values = (jnp.asarray(noise(*shape, dtype=dtype, seed=s)) for s in (0, 1))
+    numbers = [jnp.asarray(noise(*features(shape, axes), dtype=dtype, seed=s)) for s in (2, 3, 4, 5)]
+    return x, tuple(numbers[:2]), values, numbers[2:]
 
 
 @every_lowering
@@ -132,8 +128,8 @@ def test_derivatives_by_everything(plainly):
 )
 @pytest.mark.parametrize("masked", [False, True])
 def test_output_and_all_gradients(shape, axis, masked, plainly):
-    x, dy = noise(shape) + np.float32(3), noise(shape, 1)
-    mask = noise(shape, 2) > 0.3 if masked else None
+    x, dy = noise(*shape, mean=3), noise(*shape, seed=1)
+    mask = noise(*shape, seed=2) > 0.3 if masked else None
     params, state = init_batch_norm(shape[axis])
     params = params._replace(scale=params.scale + 0.5, bias=params.bias - 1)
 
@@ -152,7 +148,7 @@ def test_output_and_all_gradients(shape, axis, masked, plainly):
 @pytest.mark.parametrize("spec", [("i",), (None, "i")])
 def test_an_explicit_mesh_of_one_device(spec):
     mesh = jax.make_mesh((1,), ("i",), axis_types=(jax.sharding.AxisType.Explicit,), devices=jax.devices()[:1])
-    x, dy = noise((64, 6, 6, 4)) + np.float32(3), noise((64, 6, 6, 4), 1)
+    x, dy = noise(64, 6, 6, 4, mean=3), noise(64, 6, 6, 4, seed=1)
     params, state = init_batch_norm(4)
     with jax.set_mesh(mesh):
         placed = jax.device_put(x, jax.sharding.NamedSharding(mesh, jax.P(*spec)))
@@ -160,6 +156,7 @@ def test_an_explicit_mesh_of_one_device(spec):
     assert_close(got, reference.gradient(x, dy, 1.0)[0], GRADIENT["float32"])
 
 
+@pytest.mark.several_devices
 @pytest.mark.parametrize("kind", ["Auto", "Explicit"])
 @pytest.mark.parametrize(
     ("shape", "axes", "spec"),

@@ -10,10 +10,13 @@ import pytest
 from jax.sharding import AxisType
 from jax.sharding import PartitionSpec as P
 
-from jaxbn import BatchNormParams, batch_norm, init_batch_norm
+from jaxbn import BatchNormParams, Moments, batch_norm, init_batch_norm, init_state, update_state
 from tests import reference
 from tests.collectives import sent
-from tests.tolerances import GRADIENT, TOLERANCE, assert_close
+from tests.data import noise
+from tests.tolerances import GRADIENT, TOLERANCE, assert_close, assert_same
+
+pytestmark = pytest.mark.several_devices
 
 MANY = (32, 8, 8, 3)  # values per feature, so that their squares are summed in two parts
 SHAPES = [(64, 3), (20, 3), (64, 4, 4, 3), MANY]
@@ -25,10 +28,6 @@ LAYOUTS = [
 ]
 
 
-def noise(shape, offset=0.0, seed=0):
-    return np.random.default_rng(seed).normal(offset, 1, shape).astype("float32")
-
-
 def devices(kind, layout):
     axes = {"a": 2, "b": 2} if "b" in layout else {"a": 4}
     return jax.make_mesh(tuple(axes.values()), tuple(axes), axis_types=(AxisType[kind],) * len(axes))
@@ -37,7 +36,7 @@ def devices(kind, layout):
 def problem(shape, masked):
     """Parameters, the batch, its weights, and those of its output in a loss; the first quarter has no data."""
     params = BatchNormParams(*(np.linspace(*ends, shape[-1], dtype="float32") for ends in ((-2, 1), (3, 0))))
-    x, dy, mask = noise(shape, offset=1e4), noise(shape, seed=5), np.abs(noise((*shape[:-1], 1), seed=7)) < 1
+    x, dy, mask = noise(*shape, mean=1e4), noise(*shape, seed=5), np.abs(noise(*shape[:-1], 1, seed=7)) < 1
     mask[: len(x) // 4] = False
     return (params, np.where(mask, x, np.nan), dy, mask) if masked else (params, x, dy, None)
 
@@ -92,3 +91,32 @@ def test_of_any_data_at_most_a_sixteenth_is_sent(shape, layout):
     """That share is where the pivot is looked for."""
     program, *_ = trained("Auto", shape, layout, False)
     assert sum(sent(program)) <= math.prod(shape) / 16 + 40
+
+
+def test_members_may_have_statistics_of_their_own():
+    """A `vmap` over what each device holds: nothing is sent."""
+    x = noise(4, 5, 3) + np.arange(0, 20, 5, "float32")[:, None, None]
+    params, state = init_batch_norm(3)
+
+    def local(x):
+        return jax.vmap(lambda x: batch_norm(params, state, x, True))(x.reshape(4, 5, 3))
+
+    split = jax.device_put(x.reshape(20, 3), jax.NamedSharding(devices("Auto", BATCH), BATCH))
+    program = jax.jit(local).lower(split).compile()
+    y, states = program(split)
+    for i, part in enumerate(x):
+        assert_close(y[i], reference.batch_norm(part), TOLERANCE["float32"])
+        running = reference.running(*state, [reference.moments(part)])
+        assert_close([part[i] for part in states], running, TOLERANCE["float32"])
+    assert "all-reduce" not in program.as_text()
+    assert "all-gather" not in program.as_text()
+
+
+def test_an_explicitly_sharded_state_takes_moments_that_are_not():
+    mesh = jax.make_mesh((2,), ("d",), axis_types=(jax.sharding.AxisType.Explicit,))
+    with jax.set_mesh(mesh):
+        split = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("d"))
+        state = init_state(4)
+        sharded = state._replace(mean=jax.device_put(state.mean, split), var=jax.device_put(state.var, split))
+        moments = Moments(*jnp.ones((3, 4)))
+        assert_same(update_state(sharded, moments), update_state(state, moments))

@@ -9,6 +9,7 @@ import pytest
 
 from jaxbn import BatchNormState, batch_norm, init_batch_norm
 from tests import reference
+from tests.data import noise
 from tests.tolerances import GRADIENT, TOLERANCE, assert_close, assert_same
 
 # Few values per feature are summed plainly, 1024 of them by a rule with its own derivative.
@@ -21,8 +22,8 @@ class Case:
     """`loss(x) = sum(dy * y**2)`, with its gradient in NumPy float64."""
 
     def __init__(self, size, dtype="float32", *, masked):
-        random, shape = np.random.default_rng(0), SHAPES[size]
-        self.x, self.dy, self.v = (random.normal(size=shape).astype("float32").astype(dtype) for _ in range(3))
+        shape = SHAPES[size]
+        self.x, self.dy, self.v = (noise(*shape, dtype=dtype, seed=s) for s in range(3))
         self.mask = np.arange(shape[0]).reshape(-1, *[1] * (len(shape) - 1)) % 3 != 1 if masked else None
         self.state = init_batch_norm(shape[-1], dtype=dtype)[1]
         self.params = jax.tree.map(lambda p: p + 0.5, init_batch_norm(shape[-1], dtype=dtype)[0])
@@ -193,3 +194,42 @@ def test_a_second_step_does_not_trace_again():
     of_arrays = three_steps(*np.float32([0.9, 0.5, 0.25]))
     assert_same([of_floats[0], of_arrays[0]], [three_steps(*jnp.asarray([0.9, 0.5, 0.25]))[0]] * 2)
     assert (of_floats[1], of_arrays[1], len(traces)) == (1, 2, 2)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_nothing_has_to_be_compiled(masked):
+    x, mask = noise(8, 3, mean=2), np.arange(8)[:, None] < 6 if masked else None
+    params, state = init_batch_norm(3)
+    with jax.disable_jit():
+        y, _ = batch_norm(params, state, x, True, mask=mask)
+        dx = jax.grad(lambda x: (batch_norm(params, state, x, True, mask=mask)[0] ** 3).sum())(x)
+    assert_close(y, reference.batch_norm(x, mask=mask), TOLERANCE["float32"])
+    assert np.all(np.isfinite(dx))
+
+
+def test_a_checkpoint_updates_the_state_once():
+    params, state = init_batch_norm(3)
+
+    def loss(x):
+        y, new = jax.checkpoint(lambda x: batch_norm(params, state, x, True))(x)
+        return jnp.sum(y**2), new
+
+    (_, new), _ = jax.jit(jax.value_and_grad(loss, has_aux=True))(noise(4, 3))
+    assert_close(new, reference.running(*state, [reference.moments(noise(4, 3))]), TOLERANCE["float32"])
+
+
+def test_nested_forward_derivatives_are_nested_reverse_ones():
+    with jax.enable_x64(True):
+        (params, state), x, v = init_batch_norm(3), *(noise(6, 3, seed=s).astype("float64") for s in (0, 1))
+
+        def along(t):
+            return jnp.sum(jnp.sin(batch_norm(params, state, x + t * v, True)[0]))
+
+        @jax.jit
+        def curvatures(t, h):
+            forward = jax.jvp(lambda t: jax.jvp(along, (t,), (1.0,))[1], (t,), (1.0,))[1]
+            return forward, jax.grad(jax.grad(along))(t), (along(t + h) - 2 * along(t) + along(t - h)) / h**2
+
+        forward, backward, differences = curvatures(0.0, 1e-4)
+        np.testing.assert_allclose(forward, backward, rtol=1e-10)
+        np.testing.assert_allclose(forward, differences, rtol=1e-5)

@@ -8,16 +8,16 @@ import os
 import re
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from jaxbn import presets
 from jaxbn.interop import conventions
+from tests.data import noise
 from tests.interop.flax_peers import NNX, Linen
 from tests.interop.peers import Equinox, Haiku, Keras, Torch
 from tests.tolerances import assert_close
 
-X = np.random.default_rng(0).normal(size=[6, 3]).astype("float32") * 2 + 1
+X = noise(6, 3, mean=1, std=2)
 ALL = {name: value for name, value in vars(conventions).items() if isinstance(value, conventions.Convention)}
 PEERS = {
     "TORCH": functools.partial(Torch, 2),

@@ -9,6 +9,7 @@ import pytest
 
 from jaxbn import batch_norm, init_batch_norm
 from jaxbn.interop import debiased_momentum
+from tests.data import noise
 from tests.tolerances import assert_close
 
 
@@ -45,7 +46,7 @@ def test_nothing_is_nan_on_the_way():
 
 @pytest.mark.parametrize("decay", [0.0, 0.5, 0.99, 0.999])
 def test_training_with_it_is_the_debiased_average(decay):
-    x = np.random.default_rng(0).normal(size=[30, 8, 3]).astype("float32") * 2 + 5
+    x = noise(30, 8, 3, mean=5, std=2)
     params, state = init_batch_norm(3, mean_init=lambda *_: jnp.full(3, 1e3))
 
     def body(state, x):

@@ -1,31 +1,18 @@
 """No framework is imported, and arrays of any kind are read."""
 
-import subprocess
 import sys
-from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-import jaxbn
 from jaxbn import init_batch_norm
 from jaxbn.interop import from_torch, to_torch
-from tests.test_imports import imported
+from tests.sources import ROOT, imported, modules_after
 from tests.tolerances import assert_same
 
-FILES = sorted((Path(jaxbn.__file__).parent / "interop").glob("*.py"))
+FILES = sorted(ROOT.joinpath("jaxbn", "interop").glob("*.py"))
 FRAMEWORKS = {"flax", "torch", "keras", "haiku", "equinox", "tensorflow"}
-
-
-def modules_after(statement):
-    code = f"import sys; {statement}; print(*sys.modules)"
-    root = Path(jaxbn.__file__).parents[1]
-    return set(
-        subprocess.run(
-            [sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True
-        ).stdout.split()
-    )
 
 
 def test_no_framework_is_loaded():

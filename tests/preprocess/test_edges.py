@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from jaxbn.preprocess import fit_center, fit_min_max, fit_pca, fit_standardize, fit_whiten, inverse_transform, transform
+from tests.data import noise
 from tests.preprocess.fits import FEW, FITS, FITTED, SCALINGS, table
 from tests.tolerances import assert_close, assert_same
 
@@ -34,7 +35,7 @@ def test_constant_features_are_not_divided_by_0_and_come_back_exactly(name, valu
 @pytest.mark.parametrize("batches", [1, 40])
 def test_an_offset_costs_no_digit(batches):
     """Of 1e6 standard deviations, where one float32 can't hold the mean."""
-    x = np.random.default_rng(0).normal(1e6, 1, [4000, 6]).astype("float32")
+    x = noise(4000, 6, mean=1e6)
     parts = np.split(x, batches) if batches > 1 else x
     exact = x.astype(float)
     for fit, spread in ((fit_center, 1.0), (fit_standardize, exact.std(0))):

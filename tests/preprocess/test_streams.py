@@ -160,7 +160,11 @@ def program(spread, name):
 
 @pytest.mark.parametrize(
     ("spread", "name"),
-    [(spread, name) for spread in (mapped, sharded) for name in ("standardize", "min-max", "pca-unbiased")]
+    [
+        pytest.param(spread, name, marks=pytest.mark.several_devices if spread is sharded else ())
+        for spread in (mapped, sharded)
+        for name in ("standardize", "min-max", "pca-unbiased")
+    ]
     + [(twice_mapped, "whiten-zca")],
 )
 def test_members_have_the_fit_of_the_whole(spread, name):

@@ -1,7 +1,9 @@
-"""What the files of this project import, read from their text."""
+"""What source files import, by reading them, and what is loaded after an import, by trying."""
 
 import ast
 import functools
+import subprocess
+import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -9,12 +11,19 @@ ROOT = Path(__file__).parents[1]
 
 def imported(path):
     """The full names of all that a file imports, also inside functions; `from a import b` counts as `a` and `a.b`."""
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path} imports relatively"
             yield from (node.module, *(f"{node.module}.{alias.name}" for alias in node.names))
+
+
+def modules_after(statement):
+    """The names of all modules that a fresh process has loaded after a statement."""
+    code = f"import sys; {statement}; print(*sys.modules)"
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    return set(run.stdout.split())
 
 
 def packages(path):
@@ -46,5 +55,5 @@ def programs():
 def _runs(path):
     return any(
         isinstance(node, ast.If) and ast.unparse(node.test) == "__name__ == '__main__'"
-        for node in ast.parse(path.read_text()).body
+        for node in ast.parse(path.read_text(encoding="utf-8")).body
     )

@@ -10,10 +10,11 @@ from flax.training.train_state import TrainState
 
 import jaxbn.linen
 from tests import reference
+from tests.data import noise
 from tests.tolerances import TOLERANCE, assert_close, assert_same
 
 KEY = jax.random.key(0)
-X = np.random.default_rng(0).normal(size=(4, 5, 3)).astype("float32") + 3
+X = noise(4, 5, 3, mean=3)
 EXACT = TOLERANCE["float32"]
 
 

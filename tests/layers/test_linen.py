@@ -12,16 +12,12 @@ from jax.nn import initializers
 
 from jaxbn.linen import BatchNorm
 from tests import reference
+from tests.data import noise
 from tests.tolerances import FLAX, TOLERANCE, assert_close, assert_same
 
 KEY = jax.random.key(0)
 MASK = np.array([1, 0, 1, 1, 0, 1], bool)[:, None, None]
 RANDOM = {"scale_init": initializers.normal(1.0), "bias_init": initializers.uniform(1.0)}
-
-
-def noise(*shape, offset=0.0, dtype="float32", seed=0):
-    x = np.random.default_rng(seed).normal(size=(2, *shape))
-    return jnp.asarray(x[0] + offset + (1j * x[1] if dtype == "complex64" else 0), dtype)
 
 
 def both(**kwargs):
@@ -79,7 +75,7 @@ LAYERS = {
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("kwargs", LAYERS.values(), ids=LAYERS)
 def test_variables_outputs_and_statistics_are_flax_own(kwargs, masked):
-    x, (ours, theirs) = noise(6, 4, 3, offset=3.0), both(**kwargs)
+    x, (ours, theirs) = noise(6, 4, 3, mean=3.0), both(**kwargs)
     call = {"mask": MASK} if masked else {}
     variables = init(ours, x)
     expected = init(theirs, x)
@@ -115,7 +111,7 @@ def test_strict_promotion_is_enough():
 
 
 def test_the_fast_variance_of_flax_is_not_taken_over():
-    x = noise(64, 3, offset=1e4)
+    x = noise(64, 3, mean=1e4)
     layer = BatchNorm(use_fast_variance=True)
     assert_close(train(layer, init(layer, x), x)[0], reference.batch_norm(x), TOLERANCE["float32"])
 
@@ -142,7 +138,7 @@ def test_the_flag_is_given_once():
 
 
 def test_initialising_updates_nothing_and_needs_no_mapped_axis():
-    x, layer = noise(2, 6, 3, offset=5.0), BatchNorm(axis_name="batch", axis_index_groups=[[0, 1]])
+    x, layer = noise(2, 6, 3, mean=5.0), BatchNorm(axis_name="batch", axis_index_groups=[[0, 1]])
     stats = init(layer, x[0])["batch_stats"]
     assert_same(stats, {"mean": jnp.zeros(3), "var": jnp.ones(3)})
     variables = init(layer, x[0])
@@ -155,7 +151,7 @@ def test_initialising_updates_nothing_and_needs_no_mapped_axis():
 
 
 def test_a_count_is_kept_only_where_it_is_needed():
-    x = noise(6, 3, offset=5.0)
+    x = noise(6, 3, mean=5.0)
     assert set(init(BatchNorm(ddof=1), x)["batch_stats"]) == {"mean", "var"}
     layer = BatchNorm(averaging="warmup", ddof=1)
     variables = init(layer, x)
@@ -174,7 +170,7 @@ def test_a_training_loop_under_scan():
         def __call__(self, x, train):
             return nn.Dense(1)(nn.relu(BatchNorm(not train, momentum=0.9)(nn.Dense(8)(x))))
 
-    x, net = noise(32, 3, offset=1.0), Net()
+    x, net = noise(32, 3, mean=1.0), Net()
     target = jnp.sum(x, 1, keepdims=True)
     variables = net.init(KEY, x, train=False)
 
