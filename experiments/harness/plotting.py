@@ -62,6 +62,32 @@ def percent_axis(ax: Axes) -> None:
     ax.yaxis.set_minor_formatter(NullFormatter())
 
 
+def dots(ax: Axes, series: dict[str, Sequence[float]], rows: Sequence[str]) -> None:
+    """Everyone's values beside ours, which are 1: a row of dots for everything compared, and a line for ours.
+
+    Args:
+        ax: where to draw; the values go along its horizontal axis.
+        series: the values of everyone else by name, one for every row.
+        rows: their labels, from the top.
+    """
+    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+
+    others = (*COLOURS[1:], "#999999")
+    for number, (name, values) in enumerate(series.items()):
+        # A little below one another, so that all are seen.
+        shift = 0.6 * ((number + 0.5) / len(series) - 0.5)
+        places = [row + shift for row in range(len(rows))]
+        ax.plot(values, places, "os^vDPX"[number % 7], label=name, color=others[number % len(others)])
+    ax.axvline(1, color=COLOURS[0], linewidth=2, label="jaxbn")
+    ax.set_xscale("log")
+    ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    ax.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    ax.xaxis.set_minor_formatter(NullFormatter())
+    ax.set_yticks(range(len(rows)), rows)
+    ax.set_ylim(len(rows) - 0.5, -0.5)
+    ax.grid(visible=False, axis="y")
+
+
 def curve(
     ax: Axes, records: Sequence[Record], metric: str, *, label: str, colour: str, error: bool = False, **style: Any
 ) -> None:

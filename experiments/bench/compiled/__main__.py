@@ -136,21 +136,18 @@ def nets_table(net: str, found: dict[str, Any]) -> Table:
 
 
 def draw(path: Path, measured: list[dict[str, Any]]) -> None:
-    """Our part of what everyone needs, for every shape."""
+    """What everyone needs as a multiple of what we need: a row of dots for every shape."""
     modes = list(dict.fromkeys(m["mode"] for m in measured))
     figure, axes = plotting.new_figure(len(modes))
     for ax, mode in zip(axes, modes, strict=True):
-        rows = [m["layers"] for m in measured if m["mode"] == mode]
-        quantity = decisive(rows[0])
-        for number, name in enumerate(n for n in rows[0] if n != "jaxbn"):
-            colour = plotting.COLOURS[number % len(plotting.COLOURS)]
-            ratios = [r["jaxbn"][quantity] / r[name][quantity] for r in rows]
-            ax.plot(ratios, "o-", label=name, color=colour, alpha=0.8)
-        ax.axhline(1, color="black", linewidth=0.8)
-        labels = [label(m) for m in measured if m["mode"] == mode]
-        ax.set_xticks(range(len(rows)), labels, rotation=40, ha="right")
-        ax.set(title=f"{mode}: {quantity} of ours / others")
-    axes[0].legend(fontsize=8)
+        rows = [m for m in measured if m["mode"] == mode]
+        quantity = decisive(rows[0]["layers"])
+        needed = [{name: n[quantity] for name, n in m["layers"].items()} for m in rows]
+        names = [name for name in needed[0] if name != "jaxbn"]
+        plotting.dots(ax, {name: [n[name] / n["jaxbn"] for n in needed] for name in names}, list(map(label, rows)))
+        ax.set(xlabel=f"{quantity} / {quantity} of jaxbn", title=mode)
+    axes[0].set_ylabel("data")
+    axes[-1].legend(fontsize=8)
     plotting.save_figure(figure, path)
 
 

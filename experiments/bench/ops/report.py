@@ -48,18 +48,15 @@ def label(m: dict[str, Any]) -> str:
 
 
 def draw(path: Path, measured: list[dict[str, Any]]) -> None:
-    """Everyone's time as a multiple of the floor, in a loop, for every shape of the first dtype."""
+    """Everyone's time as a multiple of ours, in a loop: a row of dots for every shape of the first dtype."""
     modes = list(dict.fromkeys(m["mode"] for m in measured))
     figure, axes = plotting.new_figure(len(modes))
     for ax, mode in zip(axes, modes, strict=True):
         rows = [m for m in measured if m["mode"] == mode and m["dtype"] == measured[0]["dtype"]]
-        for number, name in enumerate(rows[0]["microseconds"]["in a loop"]):
-            if name != "floor":
-                times = [m["microseconds"]["in a loop"] for m in rows]
-                colour = plotting.COLOURS[number % len(plotting.COLOURS)]
-                line = "o--" if name == "PyTorch" else "o-"
-                ax.plot([t[name] / t["floor"] for t in times], line, label=name, color=colour, alpha=0.8)
-        ax.set_xticks(range(len(rows)), list(map(label, rows)), rotation=40, ha="right")
-        ax.set(yscale="log", title=f"{mode}, {rows[0]['dtype']}: time / floor")
-    axes[0].legend(fontsize=8)
+        times = [m["microseconds"]["in a loop"] for m in rows]
+        names = [name for name in times[0] if name not in ("jaxbn", "floor")]
+        plotting.dots(ax, {name: [t[name] / t["jaxbn"] for t in times] for name in names}, list(map(label, rows)))
+        ax.set(xlabel="time / time of jaxbn", title=f"{mode}, {rows[0]['dtype']}")
+    axes[0].set_ylabel("data")
+    axes[-1].legend(fontsize=8)
     plotting.save_figure(figure, path)
