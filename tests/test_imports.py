@@ -81,6 +81,12 @@ def test_what_programs_share_knows_none_of_them(room, allowed):
         assert not {n for n in names if not any(within(n, f"experiments.{a}") for a in allowed)}, path
 
 
+def test_what_runs_compute_becomes_files_at_one_place():
+    writes = {f"experiments.harness.{name}" for name in ("files", "results", "checkpoint", "plotting")}
+    paths = [*files("experiments", "harness"), *files("experiments", "tutorial")]
+    assert {module(path) for path in paths if writes & set(imported(path))} - writes == {"experiments.harness.folder"}
+
+
 def test_arrays_go_to_the_devices_and_leave_them_at_one_place():
     doors = {"jnp.asarray", "jnp.array", "jax.device_put", "jax.device_get"}
     for path in files("experiments"):

@@ -26,5 +26,5 @@ def place(tree: Pytree) -> Pytree:
 
 
 def fetch(tree: Pytree) -> Pytree:
-    """Results as NumPy arrays."""
+    """Results as NumPy arrays; the keys of a dict come back sorted, as from all trees."""
     return jax.tree.map(np.asarray, tree)

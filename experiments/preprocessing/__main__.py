@@ -19,7 +19,7 @@ from rich.console import Console
 
 from experiments.harness import compilation, config, folder, program
 from experiments.harness.data import load_kept
-from experiments.harness.placement import place
+from experiments.harness.placement import fetch, place
 from experiments.preprocessing.plot import draw_clouds, draw_digits, draw_spectrum
 from experiments.preprocessing.report import report
 from experiments.tutorial import classifier, lessons, runs
@@ -112,11 +112,12 @@ def draw_all(out: Path, transforms: dict[str, Any], pixels: jax.Array, labels: n
     cloud = cloud.astype(np.float32)
     # Two dimensions that both vary need no epsilon.
     fits = FITS | {"PCA-whitened": fit_whiten, "ZCA-whitened": lambda x: fit_whiten(x, kind="zca")}
-    clouds = {"original": cloud} | {shown: transform(fit(cloud), cloud) for shown, fit in fits.items()}
+    clouds = {"original": cloud} | {shown: fetch(transform(fit(cloud), cloud)) for shown, fit in fits.items()}
     draw_clouds(out / "clouds.png", clouds)
     first = pixels[np.unique(labels, return_index=True)[1]]
-    draw_digits(out / "digits.png", {"original": first} | {s: transform(t, first) for s, t in transforms.items()})
-    draw_spectrum(out / "spectrum.png", transforms["decorrelated"])
+    digits = {"original": fetch(first)} | {shown: fetch(transform(t, first)) for shown, t in transforms.items()}
+    draw_digits(out / "digits.png", digits)
+    draw_spectrum(out / "spectrum.png", fetch(transforms["decorrelated"]))
     console.print(f"Drawn: {', '.join(str(out / name) for name in ('clouds.png', 'digits.png', 'spectrum.png'))}")
 
 

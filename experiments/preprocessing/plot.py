@@ -7,34 +7,32 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jax.typing import ArrayLike
 
 from experiments.harness import plotting
 from experiments.harness.results import Record
 from jaxbn.preprocess import Projection
 
 
-def draw_clouds(path: Path, clouds: Mapping[str, ArrayLike]) -> None:
+def draw_clouds(path: Path, clouds: Mapping[str, np.ndarray]) -> None:
     """Points `[n, 2]` before and after every transform, on the same axes, coloured by their place in the last."""
     figure, axes = plotting.new_grid(2, -(-len(clouds) // 2), size=2.9)
-    points = {name: np.asarray(cloud) for name, cloud in clouds.items()}
-    angle = np.arctan2(*list(points.values())[-1].T)
-    reach = max(np.percentile(np.abs(cloud), 99.5) for cloud in points.values())
-    for ax, (name, cloud) in zip(axes, points.items(), strict=False):
+    angle = np.arctan2(*list(clouds.values())[-1].T)
+    reach = max(np.percentile(np.abs(cloud), 99.5) for cloud in clouds.values())
+    for ax, (name, cloud) in zip(axes, clouds.items(), strict=False):
         ax.axhline(0, color="0.6", linewidth=0.8)
         ax.axvline(0, color="0.6", linewidth=0.8)
         ax.scatter(*cloud.T, c=angle, cmap="twilight", s=6, linewidths=0)
         ax.plot(*_ellipse(cloud), color="black", linewidth=1.5)
         ax.set(title=name, xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal")
-    for ax in axes[len(points) :]:
+    for ax in axes[len(clouds) :]:
         ax.remove()
     figure.suptitle("Two standard deviations in every direction (black)", fontsize="medium")
     plotting.save_figure(figure, path)
 
 
-def draw_digits(path: Path, digits: Mapping[str, ArrayLike]) -> None:
+def draw_digits(path: Path, digits: Mapping[str, np.ndarray]) -> None:
     """Images `[n, 784]` before and after every transform; blue is negative, white 0, red positive."""
-    shown = {name: np.asarray(images).reshape(-1, 28, 28) for name, images in digits.items()}
+    shown = {name: images.reshape(-1, 28, 28) for name, images in digits.items()}
     count = len(next(iter(shown.values())))
     figure, axes = plotting.new_grid(len(shown), count, size=0.95)
     for row, (name, images) in enumerate(shown.items()):

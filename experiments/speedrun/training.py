@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from experiments.harness.placement import fetch
 from experiments.speedrun.nets import Net, Pytree
 
 # Forward passes go in pieces that stay in the cache.
@@ -169,7 +170,7 @@ def train_once(programs: Programs, recipe: Recipe, seed: int, images: jax.Array,
     first = 0
     for count in passes:
         taken = count * recipe.batch_size
-        chosen = np.argpartition(np.asarray(carry.losses), -taken)[-taken:] if first else len(images)
+        chosen = np.argpartition(fetch(carry.losses), -taken)[-taken:] if first else len(images)
         order = np.zeros((max(passes), recipe.batch_size), np.int32)
         order[:count] = random.permutation(chosen)[:taken].reshape(count, -1)
         shifts = random.integers(0, 2 * recipe.shift + 1, (max(passes), 2), np.int32)

@@ -85,6 +85,19 @@ def test_transforms_know_the_training_images_alone(monkeypatch: pytest.MonkeyPat
     np.testing.assert_allclose(seen[0], images / 255, rtol=1e-6)
 
 
+def test_pictures_begin_with_the_original_and_keep_the_order(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    drawn = []
+    for name in ("draw_clouds", "draw_digits"):
+        monkeypatch.setattr(preprocessing, name, lambda _, shown: drawn.append(list(shown)))
+    pixels = jnp.asarray(np.random.default_rng(0).uniform(size=(20, 784)).astype(np.float32))
+    transforms = {shown: fit(pixels) for shown, fit in preprocessing.FITS.items()}
+    preprocessing.draw_all(tmp_path, transforms, pixels, np.arange(20) % 10, program.make_console())
+    clouds, digits = drawn
+    assert digits == ["original", "decorrelated", "ZCA-whitened"]
+    # All kinds of whitening, whatever is trained.
+    assert clouds == [*digits, "PCA-whitened"]
+
+
 def test_ctrl_c_keeps_what_is_finished_and_resume_completes_it(
     whole: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
