@@ -3,6 +3,7 @@
 import io
 import re
 import time
+from collections.abc import Callable
 
 import pytest
 from rich.console import Console
@@ -11,11 +12,17 @@ from experiments.harness.console import make_console
 from experiments.harness.progress import progress
 
 
-def terminal() -> tuple[Console, io.StringIO]:
-    file = io.StringIO()
-    return Console(
-        file=file, force_terminal=True, width=120, color_system="standard", highlight=False, _environ={}
-    ), file
+def terminal(clock: Callable[[], float] = time.monotonic) -> tuple[Console, io.StringIO]:
+    file, options = io.StringIO(), {"force_terminal": True, "color_system": "standard", "_environ": {}}
+    return Console(file=file, width=120, highlight=False, get_time=clock, **options), file
+
+
+def wait_for(text: str, file: io.StringIO) -> None:
+    """Until it is drawn, which another thread does ten times a second."""
+    for _ in range(6_000):
+        if text in file.getvalue():
+            return
+        time.sleep(0.01)
 
 
 def test_without_a_terminal_there_are_only_plain_lines(capsys: pytest.CaptureFixture[str]) -> None:
@@ -28,19 +35,21 @@ def test_without_a_terminal_there_are_only_plain_lines(capsys: pytest.CaptureFix
 
 
 def test_on_a_terminal_there_is_a_bar_with_the_time_left() -> None:
-    console, file = terminal()
+    now = [100.0]
+    console, file = terminal(lambda: now[0])
     with progress(console, "mlp-bn", 2_000, 500) as step:
         step(750)
-        # The time left comes from the speed, hence from two steps at least, and is drawn ten times a second.
-        time.sleep(0.15)
+        wait_for("750/2000", file)
+        # The time left comes from the speed, hence from two steps at least.
+        now[0] += 1
         step(1_000)
-        time.sleep(0.15)
+        wait_for("1000/2000", file)
         console.print("STEP 1000")
     text = file.getvalue()
-    for part in ("mlp-bn", "500/2000", "1000/2000", "left", "STEP 1000\n", "\x1b["):
+    for part in ("mlp-bn", "750/2000", "1000/2000", "left", "STEP 1000\n", "\x1b["):
         assert part in text
     # Behind "left", in cyan, not the time elapsed.
-    assert re.search(r"left \x1b\[36m0:00:0\d", text.split("1000/2000")[-1])
+    assert re.search(r"left \x1b\[36m0:00:04", text.split("1000/2000")[-1])
 
 
 def test_the_bar_is_gone_at_the_end() -> None:

