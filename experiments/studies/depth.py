@@ -139,10 +139,12 @@ def report(cfg: Config, found: dict[str, np.ndarray], console: Console) -> None:
         for kind in KINDS
     ]
     best = best_rates(cfg, found)
-    seeds = "one seed" if cfg.seeds == 1 else f"mean ± standard deviation of {cfg.seeds} seeds"
+    several = cfg.seeds > 1
     notes = [
-        f"Accuracy on all test images after {cfg.steps:,} steps of {runs.BATCH_SIZE} images, {seeds}; the difference "
-        "of the best in points, seed by seed, ± its standard error. The best rate is chosen on the same test images."
+        f"Accuracy on all test images after {cfg.steps:,} steps of {runs.BATCH_SIZE} images, "
+        f"{f'mean ± standard deviation of {cfg.seeds} seeds' if several else 'one seed'}; the difference in points"
+        f"{', seed by seed, ± its standard error' if several else ''}.",
+        "The best rate is chosen on the same test images, for both kinds alike.",
     ]
     measured = {
         "depths": cfg.depths,

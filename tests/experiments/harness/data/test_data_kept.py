@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from experiments.harness.data import Mnist, arrays, kept, load_kept
-from tests.experiments.harness.data.stand_in import md5s, stand_in
+from tests.experiments.harness.data.data_stand_in import md5s, stand_in
 
 
 @pytest.fixture(autouse=True)

@@ -18,7 +18,7 @@ from experiments.harness.data.errors import DamagedDataError
 from experiments.harness.data.registry import NAMES, OfficialFile
 from experiments.harness.data.tfds_reader import FOLDER, read_prepared
 from experiments.harness.errors import UserError
-from tests.experiments.harness.data.stand_in import md5s, stand_in
+from tests.experiments.harness.data.data_stand_in import md5s, stand_in
 
 TRAIN_SHARD = "mnist-train.array_record-00000-of-00001"
 TEST_SHARD = "mnist-test.array_record-00000-of-00001"
