@@ -39,6 +39,7 @@ def assert_relative(got, expected, bound):
         assert_close(g / max(np.max(np.abs(e), initial=0), 1e-30), e / max(np.max(np.abs(e), initial=0), 1e-30), bound)
 
 
+@pytest.mark.slow
 @given(st.data())
 def test_gradient(data):
     dtype = data.draw(st.sampled_from(["float32", "float32", "complex64"]))
@@ -121,6 +122,7 @@ def test_two_values_become_plus_and_minus_1_without_a_gradient():
     assert np.max(np.abs(pullback(dy)[0])) <= 1e-5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("train", "masked"), [(True, False), (True, True), (False, True)])
 def test_derivatives_of_both_modes_to_second_order(train, masked):
     state = BatchNormState(noise(3), jnp.ones(3), jnp.asarray(0, jnp.int32))
@@ -134,6 +136,7 @@ def test_derivatives_of_both_modes_to_second_order(train, masked):
         check_grads(jax.jit(y), arguments, order=2, modes=["fwd", "rev"], atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_all_nestings_of_the_hessian_agree():
     x, (params, state) = noise(4, 2), init_batch_norm(2)
     dy = noise(4, 2, seed=5)

@@ -36,6 +36,7 @@ def assert_moments(got, expected, tolerance=TOLERANCE["float32"], *, merged=Fals
     assert np.all(m2 >= 0)
 
 
+@pytest.mark.slow
 @given(st.data())
 def test_any_batch(data):
     x, axis, mask = batch = data.draw(dtypes().flatmap(batches))

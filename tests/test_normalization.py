@@ -62,6 +62,7 @@ def test_training_normalises_with_the_batch_and_not_with_the_state():
     np.testing.assert_allclose(batch_norm(*init_batch_norm(3), x, True)[0], reference.batch_norm(x), atol=5e-6)
 
 
+@pytest.mark.slow
 @settings(max_examples=20)
 @given(st.data())
 def test_evaluation(data):
@@ -85,6 +86,7 @@ def test_evaluation_takes_every_row_by_itself():
         assert_close(norm(params, state, x[rows], False)[0], whole[rows], TOLERANCE["float32"])
 
 
+@pytest.mark.slow
 @settings(max_examples=12)  # two programs each
 @given(st.data())
 def test_vmap(data):

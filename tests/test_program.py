@@ -114,6 +114,7 @@ def test_the_program_is_the_same_on_every_platform_but_for_the_sums_on_a_cpu():
     assert "stablehlo.slice" in lowered(train, "float32", "cpu", (64, 80, 5))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rest", [(8, 8, 5), (5,), (3, 5)])
 @pytest.mark.parametrize("platform", PLATFORMS)
 @pytest.mark.parametrize(

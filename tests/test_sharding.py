@@ -60,6 +60,7 @@ def trained(kind, shape, layout, masked):
         return program, x, program(params, x, dy, mask)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize(("kind", "shape", "layout"), LAYOUTS, ids=str)
 def test_sharded_arrays_need_no_axis_name(kind, shape, layout, masked):
@@ -71,6 +72,7 @@ def test_sharded_arrays_need_no_axis_name(kind, shape, layout, masked):
     assert_close(gradient, reference.gradient(x, dy, params.scale, mask=mask), GRADIENT["float32"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("layout", [BATCH, HEIGHT, BATCH_AND_HEIGHT], ids=str)
 def test_explicitly_sharded_arrays_keep_their_sharding(layout, masked):

@@ -67,6 +67,7 @@ def test_first_derivatives(size, masked):
         assert_close(got, gradient, GRADIENT["float32"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("size", "masked", "within"), [("few", False, -1), ("many", True, 0)])
 def test_vmap_of_derivatives(size, masked, within):
     case = Case(size, masked=masked)
@@ -89,6 +90,7 @@ def test_jacobians_of_the_output(masked):
         assert_close(got, np.reshape(rows, (6, 3, 6, 3)), GRADIENT["float32"])
 
 
+@pytest.mark.slow
 @masked_or_not
 def test_second_derivatives_of_many_values(masked):
     with jax.enable_x64(True):
@@ -100,6 +102,7 @@ def test_second_derivatives_of_many_values(masked):
             assert_close(got, (up - down) / (2 * step), 1e-7)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("size", "masked", "modes"),
     [("few", False, "fff"), ("few", True, "rrr"), ("many", False, "frf"), ("many", True, "rfr")],

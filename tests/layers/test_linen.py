@@ -164,6 +164,7 @@ def test_a_count_is_kept_only_where_it_is_needed():
         assert_close((stats["mean"], stats["var"]), (m.mean, reference.variance(m, ddof=1)), TOLERANCE["float32"])
 
 
+@pytest.mark.slow
 def test_a_training_loop_under_scan():
     class Net(nn.Module):
         @nn.compact

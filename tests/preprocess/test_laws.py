@@ -31,6 +31,7 @@ def covariance(rows, ddof=0):
     return np.atleast_2d(np.cov(rows, rowvar=False, ddof=ddof))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FEW)
 @few
 @given(data=draws())

@@ -74,6 +74,7 @@ def fitted_to_batches(fit, x):
     return fit([x[:7], x[7:8], x[8:]], mask=[mask[:7], None, mask[8:]])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "fitted"),
     [(name, fitted_to_all) for name in ("center", "standardize", "min-max", "pca-2", "whiten-pca", "whiten-zca")]

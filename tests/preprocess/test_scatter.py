@@ -59,6 +59,7 @@ def test_vmap_is_a_loop():
         assert_close(mapped[i], fit_pca(part).explained_variance, 1e-6 * 13**2)
 
 
+@pytest.mark.slow
 def test_the_gradient_is_that_of_the_total_variance():
     x = data(53)
     found = jax.grad(lambda x: fit_pca(x).explained_variance.sum())(x)

@@ -44,6 +44,7 @@ def test_one_example_at_a_time_is_the_whole(fit):
     assert_same_fit(fit(row for row in x), fit(x), x)
 
 
+@pytest.mark.slow
 @few_fits
 def test_images_in_batches_of_any_size(fit):
     x, axis = layout((20, 2, 2, 3), (3, 1), offset=3.0)
@@ -96,6 +97,7 @@ def test_every_value_may_have_a_weight_of_its_own(name):
         assert_close(transform(t, x)[:, i : i + 1], transform(alone, x[:, i : i + 1]), 1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "dtype"), [("standardize", "float32"), ("min-max", "float32"), ("center", "complex64")]
 )
@@ -111,6 +113,7 @@ def test_omitted_values_are_masked(name, dtype):
     assert_same_fit(omit(x, mask=2 * KEEP), SCALINGS[name](finite, mask=2 * (KEEP & ~missing)), finite)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["pca", "whiten-zca"])
 def test_omitted_examples_are_masked(name):
     x, axis = layout((40, 1, 2, 3), (1, 2, 3), offset=100.0)
