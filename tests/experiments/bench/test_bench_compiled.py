@@ -131,6 +131,7 @@ def test_what_is_called_counts_and_cycles_are_summed():
     assert (found.cycles, found.kernels, found.bytes) == (75, 2, 64)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["jaxbn", "linen", "nnx"])
 def test_the_steps_learn_scale_and_bias(name):
     rng = np.random.default_rng(0)

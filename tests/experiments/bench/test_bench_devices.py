@@ -21,6 +21,7 @@ WAYS = [("vmap", 1), *((name, 4) for name in get_args(devices.Way) if name != "v
 pytestmark = pytest.mark.filterwarnings(r"ignore:.*\bpmap\b:DeprecationWarning")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layer", ["jaxbn", "linen"])
 @pytest.mark.parametrize(("name", "number"), WAYS)
 def test_every_way_takes_the_same_step(name, number, layer):
@@ -45,6 +46,7 @@ def test_collectives_are_counted_as_in_the_tests():
     assert calls.collectives(program) == collectives(program) == 1
 
 
+@pytest.mark.slow
 def test_it_measures_both_processes_and_writes_its_tables(tmp_path, capsys):
     options = devices.Options(shape=(4, 2), ways=("jit", "jit-sharded"), rounds=1, least=1e-6, out=tmp_path)
     assert devices.main(options) == 0

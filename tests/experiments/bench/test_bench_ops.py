@@ -53,6 +53,7 @@ def test_a_loop_is_so_many_calls(name, mode):
         np.testing.assert_allclose(got, wanted, rtol=2e-4, atol=2e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # of PyTorch
 def test_tables_and_files(tmp_path, monkeypatch, capsys):
     # Peers do not bear the strict promotion of these tests, and not all of them are installed everywhere.

@@ -48,6 +48,7 @@ def sources(tmp_path):
     return tmp_path / "flax"
 
 
+@pytest.mark.slow
 def test_norms_over_the_bridge_make_the_same_step(sources):
     images = jax.random.normal(jax.random.key(1), (4, 8, 8, 3))
     found = {}
@@ -73,6 +74,7 @@ def test_the_net_has_the_dtype_of_the_images(depth, sources):
     assert loss.dtype == "float32"
 
 
+@pytest.mark.slow
 def test_it_measures_and_writes_its_table(sources, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(resnet_steps, "REPEATS", 1)
     monkeypatch.setattr(resnet_steps, "LINEN", {"jaxbn": resnets.LINEN["jaxbn"]})

@@ -10,6 +10,7 @@ from experiments.bench.training import loops, torch_loop
 from experiments.tutorial.runs import RUNS
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # of the peers
 def test_it_measures_whoever_is_there_and_writes_its_tables(tmp_path, monkeypatch, capsys):
     def missing(*_):

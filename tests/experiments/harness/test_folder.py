@@ -115,6 +115,7 @@ def test_the_folder_holds_settings_metrics_and_checkpoints(whole: Path) -> None:
     assert sorted(path.name for path in (whole / "checkpoints").iterdir()) == ["400", "430"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stop_at", [100, 300, 430])
 def test_after_ctrl_c_at_an_evaluation_it_goes_on(whole: Path, tmp_path: Path, stop_at: int) -> None:
     with pytest.raises(KeyboardInterrupt):
@@ -125,6 +126,7 @@ def test_after_ctrl_c_at_an_evaluation_it_goes_on(whole: Path, tmp_path: Path, s
     assert_same(tmp_path / "line", whole)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("function", ["write_records", "save", "batches"])
 def test_after_ctrl_c_anywhere_it_goes_on(
     whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, function: str

@@ -114,6 +114,7 @@ def test_progress_reaches_every_step_and_never_stalls_for_long() -> None:
     assert max(np.diff([0, *told])) <= training.STEPS_PER_DISPATCH
 
 
+@pytest.mark.slow
 def test_a_seed_starts_and_trains_as_it_does_alone() -> None:
     seeds = [5, 0, 2**32 - 1]
     start = copy(training.init_state(PROBLEM, seeds))

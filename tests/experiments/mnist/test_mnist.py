@@ -54,6 +54,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory, quick_compilation: None) -> 
     return out, said.getvalue()
 
 
+@pytest.mark.slow
 def test_all_models_print_the_tutorials_lines(whole: tuple[Path, str]) -> None:
     number = r"\d+\.\d{6}"
     step = rf"STEP (\d+): train_loss: {number} train_acc: {number} test_loss: {number} test_acc: {number}"
@@ -68,6 +69,7 @@ def test_all_models_print_the_tutorials_lines(whole: tuple[Path, str]) -> None:
     assert "\x1b" not in whole[1]
 
 
+@pytest.mark.slow
 def test_all_files_are_there(whole: tuple[Path, str]) -> None:
     out, _ = whole
     assert sorted(p.name for p in out.iterdir()) == sorted([*MODELS, "curves.png", "summary.json", "summary.md"])
@@ -83,6 +85,7 @@ def test_all_files_are_there(whole: tuple[Path, str]) -> None:
             assert hits == pytest.approx(round(hits), abs=1e-9)
 
 
+@pytest.mark.slow
 def test_what_is_chosen_on_accelerators_trains_alike(
     whole: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -112,6 +115,7 @@ def test_a_full_disk_is_one_line(
     assert re.fullmatch(r"error: [^\n]* could not be written \(No space[^\n]*--out\.\n", capsys.readouterr().err)
 
 
+@pytest.mark.slow
 def test_ctrl_c_keeps_what_is_finished_and_resume_completes_it(
     whole: tuple[Path, str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -138,6 +142,7 @@ def test_ctrl_c_keeps_what_is_finished_and_resume_completes_it(
     assert list(json.loads((tmp_path / "summary.json").read_text())["models"]) == ["mlp-bn", "mlp"]
 
 
+@pytest.mark.slow
 def test_a_killed_run_is_completed_by_another_process(whole: tuple[Path, str], tmp_path: Path) -> None:
     args = ["--out", str(tmp_path), "--models", "mlp-bn", "--steps", STEPS, "--seeds", SEEDS]
     code = f"""

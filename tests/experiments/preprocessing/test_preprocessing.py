@@ -50,6 +50,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory, quick_compilation: None) -> 
     return out, said.getvalue()
 
 
+@pytest.mark.slow
 def test_all_files_are_there(whole: tuple[Path, str]) -> None:
     out, said = whole
     runs = [f"{model}-{shown}" for shown in ("original", "ZCA-whitened") for model in ("mlp", "mlp-bn")]
@@ -98,6 +99,7 @@ def test_pictures_begin_with_the_original_and_keep_the_order(monkeypatch: pytest
     assert clouds == [*digits, "PCA-whitened"]
 
 
+@pytest.mark.slow
 def test_ctrl_c_keeps_what_is_finished_and_resume_completes_it(
     whole: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

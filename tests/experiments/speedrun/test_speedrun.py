@@ -99,6 +99,7 @@ def test_later_passes_take_the_hardest_images() -> None:
     assert (orders[1][1] != orders[2][1]).any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NETS)
 def test_a_seed_gives_the_same_net_whatever_ran_before(name: str) -> None:
     mnist = load_stand_in()
@@ -110,6 +111,7 @@ def test_a_seed_gives_the_same_net_whatever_ran_before(name: str) -> None:
     assert any((a != b).any() for a, b in zip(*map(jax.tree.leaves, (first.params, other.params)), strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NETS)
 def test_what_can_be_learned_is_learned(name: str) -> None:
     labels = (np.arange(200) % 10).astype(np.uint8)
@@ -135,6 +137,7 @@ def test_validation_never_sees_the_test_images() -> None:
     assert [len(part) for part in whole] == [140, 140, 120, 120]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_small")
 @pytest.mark.parametrize(("name", "flags"), [("fast", ["--validate"]), ("tutorial", [])])
 def test_every_run_is_printed_and_written(

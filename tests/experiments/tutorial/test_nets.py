@@ -64,6 +64,7 @@ def value_and_gradients(model: nn.Module, variables: Any, train: bool) -> Any:
     return jax.jit(jax.value_and_grad(value, argnums=(0, 1), has_aux=True))(variables["params"], IMAGES)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("train", [True, False])
 @pytest.mark.parametrize("norm", [True, False])
 @pytest.mark.parametrize("form", [nets.CELLS, nets.CHANNELS_LAST], ids=["cells", "channels last"])
@@ -83,6 +84,7 @@ def test_the_convolutional_net_is_that_of_plain_layers(form: nets.Form, norm: bo
     assert bool(extras) == norm
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("width", "channels", "features", "batch"), [(1, 2, 3, 2), (3, 1, 6, 4), (5, 6, 4, 1), (7, 3, 2, 3)]
 )

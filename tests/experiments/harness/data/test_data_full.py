@@ -88,6 +88,7 @@ def server(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         server.shutdown()
 
 
+@pytest.mark.slow
 def test_the_registry_has_the_official_files() -> None:
     files = registry.official_files()
     assert [file.name for file in files] == list(NAMES)
@@ -103,6 +104,7 @@ def test_the_wheel_holds_mnist_in_the_official_order(mnist: Mnist) -> None:
     assert mnist.test_labels[:5].tolist() == [7, 2, 1, 0, 4]
 
 
+@pytest.mark.slow
 def test_the_official_download_is_prepared_and_loaded_again(mnist: Mnist, server: str, tmp_path: Path) -> None:
     lines: list[str] = []
     downloaded = load_mnist(report=lines.append)
