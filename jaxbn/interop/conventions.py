@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Final, Literal
 
+from jaxbn import presets
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Convention:
@@ -47,9 +49,9 @@ class Convention:
 
 FLAX: Final = Convention(
     momentum_weighs="old",
-    momentum=0.99,
-    epsilon=1e-5,
-    ddof=0,
+    momentum=presets.FLAX["momentum"],
+    epsilon=presets.FLAX["epsilon"],
+    ddof=presets.FLAX["ddof"],
     mean_start=0.0,
     var_start=1.0,
     debiased=False,
@@ -70,9 +72,9 @@ FLAX: Final = Convention(
 # The default is for momentum as a number; `momentum=None` means equal weights, our averaging="cumulative".
 TORCH: Final = Convention(
     momentum_weighs="new",
-    momentum=0.1,
-    epsilon=1e-5,
-    ddof=1,
+    momentum=round(1 - presets.TORCH["momentum"], 9),
+    epsilon=presets.TORCH["epsilon"],
+    ddof=presets.TORCH["ddof"],
     mean_start=0.0,
     var_start=1.0,
     debiased=False,
@@ -87,9 +89,9 @@ TORCH: Final = Convention(
 )
 KERAS: Final = Convention(
     momentum_weighs="old",
-    momentum=0.99,
-    epsilon=1e-3,
-    ddof=0,
+    momentum=presets.KERAS["momentum"],
+    epsilon=presets.KERAS["epsilon"],
+    ddof=presets.KERAS["ddof"],
     mean_start=0.0,
     var_start=1.0,
     debiased=False,
@@ -154,9 +156,9 @@ EQUINOX: Final = Convention(
 # for data of 2 and 4 dimensions; without it the biased one is kept.
 SLIM: Final = Convention(
     momentum_weighs="old",
-    momentum=0.999,
-    epsilon=1e-3,
-    ddof=1,
+    momentum=presets.SLIM["momentum"],
+    epsilon=presets.SLIM["epsilon"],
+    ddof=presets.SLIM["ddof"],
     mean_start=0.0,
     var_start=1.0,
     debiased=False,
