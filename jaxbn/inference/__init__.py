@@ -1,0 +1,14 @@
+"""From training to inference."""
+
+# A model without its norms.
+from jaxbn.inference._folding.by_hand import fold_conv as fold_conv
+from jaxbn.inference._folding.by_hand import fold_dense as fold_dense
+from jaxbn.inference._folding.by_hand import to_affine as to_affine
+from jaxbn.inference._folding.report import FoldedNorm as FoldedNorm
+from jaxbn.inference._folding.report import FoldReport as FoldReport
+from jaxbn.inference.fold import fold as fold
+
+# Population statistics.
+from jaxbn.inference.recalibrate import Moved as Moved
+from jaxbn.inference.recalibrate import Report as Report
+from jaxbn.inference.recalibrate import recalibrate as recalibrate

@@ -1,0 +1,107 @@
+"""The checks and errors of this package alone; the others it shares with the core."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxbn import _checks
+
+
+def is_array(value: Any) -> bool:
+    return isinstance(value, jax.Array | np.ndarray | np.generic)
+
+
+def function(f: Any) -> None:
+    if not callable(f):
+        raise TypeError(
+            f"`f` must be a function of variables and data, got {type(f).__name__}; write e.g. "
+            "lambda variables, x: model.apply(variables, x)."
+        )
+
+
+def concrete(name: str, tree: Any) -> None:
+    if any(isinstance(part, jax.core.Tracer) for part in jax.tree.leaves(tree)):
+        raise TypeError(f"`{name}` must hold values, got a traced array; call fold outside of jit, vmap and grad.")
+
+
+def sample(x: Any) -> None:
+    concrete("sample", x)
+    leaves = jax.tree.leaves(x)
+    for part in leaves:
+        if not is_array(part):
+            raise TypeError(f"`sample` must be made of arrays, got {type(part).__name__}; convert it with jnp.asarray.")
+    if not any(part.size for part in leaves):
+        raise ValueError("`sample` must hold data to compare the outputs on, got none; give it a batch of at least 1.")
+
+
+def weights(given: Any, expected: Mapping[str, tuple[tuple[int, ...], Any]]) -> None:
+    if not isinstance(given, Mapping):
+        raise TypeError(f"`weights` must be the dict that fold returned, got {type(given).__name__}.")
+    for name, (shape, dtype) in expected.items():
+        if name not in given:
+            raise ValueError(
+                f"`weights` must hold '{name}', got none; pass all that fold returned, and data whose shape gives the "
+                "model the same parts."
+            )
+        got = jnp.shape(given[name]), jnp.result_type(given[name])
+        if got != (shape, dtype):
+            raise ValueError(
+                f"`weights['{name}']` must be {dtype}{list(shape)} for data of this shape, got {got[1]}{list(got[0])}; "
+                "fold again with a sample of it."
+            )
+
+
+def same_outputs(error: float, bound: float, where: str) -> None:
+    if not error <= bound:
+        raise ValueError(
+            f"`f` must give the same output without its norms, got a largest difference of {error:.1e} of the largest "
+            f"output{where} where {bound:.0e} is allowed; a norm whose mean is large beside its deviation can't be "
+            "folded in this precision, float64 may do."
+        )
+
+
+def finite_outputs(outputs: Sequence[Any]) -> None:
+    if not all(np.all(np.isfinite(part)) for part in outputs):
+        raise ValueError(
+            "`f(variables, sample)` must be finite to be compared with, got NaN or inf; check the variables and the "
+            "sample."
+        )
+
+
+def kernel(value: Any, bias: Any, features: int, axis: Any) -> tuple[jax.Array, jax.Array | None]:
+    """Kernel and bias as arrays that fit the norm."""
+    made = _checks.data(value, "kernel")
+    axes = _checks.axes(axis, made.ndim)
+    if len(axes) != 1:
+        raise ValueError(f"`axis` must name one feature axis of the kernel, got {axis!r}.")
+    (axis,) = axes
+    if made.shape[axis] != features:
+        raise ValueError(
+            f"`kernel` must have the {features} features of the norm along axis {axis}, got the shape {made.shape}; "
+            "check `axis`."
+        )
+    if bias is None:
+        return made, None
+    bias = _checks.data(bias, "bias")
+    if bias.shape != (features,):
+        raise ValueError(f"`bias` must have the shape {(features,)} of the norm, got {bias.shape}.")
+    return made, bias
+
+
+def norm(params: Any, state: Any) -> None:
+    """Parameters and statistics of one feature axis that fit each other."""
+    if not hasattr(state, "mean") or not hasattr(state.mean, "dtype"):
+        raise TypeError(f"`state` must be BatchNormState, got {type(state).__name__}; see init_batch_norm.")
+    if jnp.ndim(state.mean) == 0:
+        raise ValueError("`state.mean` must have a feature axis, got a scalar; see init_batch_norm.")
+    _checks.fits(params, state, jnp.zeros(state.mean.shape, state.mean.dtype), range(state.mean.ndim))
+
+
+def one_feature_axis(state: Any) -> None:
+    if state.mean.ndim != 1:
+        raise ValueError(f"`state.mean` must have one feature axis here, got the shape {state.mean.shape}.")

@@ -1,0 +1,93 @@
+"""Names: of variables by their paths, of weights by the variables that they come from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+
+from jaxbn.inference._folding.known import Known
+from jaxbn.inference._folding.report import Item
+
+
+def paths(tree: Any) -> list[str]:
+    """One name per leaf, which reads like a path."""
+    found = [
+        jax.tree_util.keystr(path, simple=True, separator="/") for path, _ in jax.tree_util.tree_leaves_with_path(tree)
+    ]
+    # The leaves of Flax's nnx are the values of variables.
+    return [name.removesuffix("/value") or "variables" for name in found]
+
+
+class Constants:
+    """Names for the constants of a trace: of variables that a closure holds, and of others by their number.
+
+    A later trace meets the same constants in the same order.
+    """
+
+    def __init__(self, arrays: Sequence[Any], names: Sequence[str]) -> None:
+        self._variables = {id(array): name for array, name in zip(arrays, names, strict=True)}
+        self.order: list[str] = []
+
+    def forget(self) -> None:
+        """Of the variables only the names in use are still needed."""
+        self._variables = {}
+
+    def trace(self) -> Any:
+        """A function from a constant to its name, for one trace."""
+        met: dict[int, str] = {}
+        first = not self.order
+        # Kept, so that no other constant takes its place in memory.
+        alive = []
+
+        def name_of(array: Any) -> str:
+            if id(array) not in met:
+                alive.append(array)
+                if first:
+                    self.order.append(self._variables.get(id(array), f"constants/{len(met)}"))
+                met[id(array)] = self.order[len(met)] if len(met) < len(self.order) else f"constants/{len(met)}"
+            return met[id(array)]
+
+        return name_of
+
+
+class Names:
+    """Names of weights, each given once."""
+
+    def __init__(self) -> None:
+        self._of: dict[Known, str] = {}
+        self.known: dict[str, tuple[Known, tuple[Any, ...]]] = {}
+
+    def of(self, k: Known, wanted: str, shape: tuple[Any, ...]) -> str:
+        if k not in self._of:
+            name, number = wanted, 2
+            while name in self.known:
+                name, number = f"{wanted}_{number}", number + 1
+            self._of[k], self.known[name] = name, (k, shape)
+        return self._of[k]
+
+
+def of_value(k: Known) -> str:
+    """Of a known array that unknown ones meet."""
+    if k.is_view or not k.sources:
+        return k.sources[0] if k.sources else "number"
+    return beside(k.sources, "multiplier" if k.rooted else "value")
+
+
+def of_bias(kernel: Known, items: Sequence[Item]) -> str:
+    """Of what is added to a linear operation: of its own bias, if that comes first."""
+    own = kernel.sources[0] if kernel.sources else "constant"
+    parent = own.rpartition("/")[0]
+    if items and not items[0].times and len(items[0].sources) == 1:
+        first = items[0].sources[0]
+        if first.rpartition("/")[0] == parent:
+            return first
+    return f"{parent}/bias" if parent else f"{own}_bias"
+
+
+def beside(sources: Sequence[str], last: str) -> str:
+    """A name next to that of a variable; parameters are a better place than statistics."""
+    chosen = next((name for name in sources if name.startswith("params/")), sources[0])
+    parent = chosen.rpartition("/")[0]
+    return f"{parent}/{last}" if parent else f"{chosen}_{last}"

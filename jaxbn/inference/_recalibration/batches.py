@@ -1,0 +1,28 @@
+"""Data as one array or as an iterable of batches, read as often as needed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from jaxbn.inference._recalibration import checks as _checks
+from jaxbn.inference._recalibration.program import is_array
+
+
+def reader(batches: Any, *, keep: bool) -> Callable[[], Iterator[Any]]:
+    """A function that begins to read anew; what can be read only once is kept, if it is to be read again."""
+    if is_array(batches):
+        return lambda: iter([batches])
+    iterator = _checks.iterable(batches)
+    if iterator is not batches:
+        return lambda: iter(batches)
+    kept: list[Any] = []
+
+    def read() -> Iterator[Any]:
+        yield from kept
+        for batch in iterator:
+            if keep:
+                kept.append(batch)
+            yield batch
+
+    return read

@@ -1,0 +1,148 @@
+"""Programs inside of a program: how each runs once more, so that what is seen inside comes out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.sharding import PartitionSpec
+
+from jaxbn.inference._recalibration.seen import Seen, merge
+
+
+class Origin(NamedTuple):
+    """An input of the program, or what the scans of `slices` take of it step by step."""
+
+    leaf: int
+    slices: tuple[object, ...] = ()
+
+
+class Known(NamedTuple):
+    """A value, and what is known of it."""
+
+    value: Any
+    origin: Origin | None = None
+    after: frozenset[int] = frozenset()
+
+
+class Sighting(NamedTuple):
+    """One call of a batch norm: its input, and the origins of what it is normalised with."""
+
+    mean: Origin | None
+    var: Origin | None
+    after: frozenset[int]
+    seen: Seen
+
+
+# From a program, its constants and inputs to its outputs and what it has seen.
+Run = Callable[[Any, Sequence[Any], Sequence[Known]], tuple[list[Known], list[Sighting]]]
+
+
+def all_after(given: Sequence[Known]) -> frozenset[int]:
+    return frozenset().union(*(g.after for g in given))
+
+
+def _scan(run: Run, eqn: Any, given: list[Known]) -> tuple[list[Known], list[Sighting]]:
+    """What each step sees is merged, unless each has statistics of its own, which are scanned over too."""
+    closed, this = eqn.params["jaxpr"], object()
+    body = closed.jaxpr
+    # What is scanned over has one axis less inside.
+    scanned = [v.aval.ndim > b.aval.ndim for v, b in zip(eqn.invars, body.invars, strict=True)]
+    carries = sum(v.aval.ndim == b.aval.ndim for v, b in zip(eqn.outvars, body.outvars, strict=True))
+    first = len(given) - sum(scanned)
+    fixed, carry, slices = given[: first - carries], given[first - carries : first], given[first:]
+    kept = [a is b for a, b in zip(body.invars[first - carries : first], body.outvars[:carries], strict=True)]
+    everything = all_after(given)
+    found: list[Any] = []
+
+    def step(values: list[Any], parts: list[Any]) -> Any:
+        inputs = [Known(v, c.origin if k else None, everything) for v, c, k in zip(values, carry, kept, strict=True)]
+        inputs += [
+            Known(v, s.origin and Origin(s.origin.leaf, (*s.origin.slices, this)), s.after)
+            for v, s in zip(parts, slices, strict=True)
+        ]
+        outputs, sightings = run(body, closed.consts, [*fixed, *inputs])
+        found[:] = [s[:3] for s in sightings]
+        new = [o.value for o in outputs]
+        return new[:carries], (new[carries:], [s.seen for s in sightings])
+
+    options = {name: eqn.params[name] for name in ("length", "reverse", "unroll")}
+    last, (stacked, seen) = lax.scan(step, [c.value for c in carry], [s.value for s in slices], **options)
+    outputs = [Known(value, c.origin if k else None, everything) for value, c, k in zip(last, carry, kept, strict=True)]
+    outputs += [Known(value, None, everything) for value in stacked]
+    apart = [mean is not None and this in mean.slices for mean, *_ in found]
+    return outputs, [
+        Sighting(mean, var, after, every if own else merge(every))
+        for (mean, var, after), every, own in zip(found, seen, apart, strict=True)
+    ]
+
+
+def _cond(run: Run, eqn: Any, given: list[Known]) -> tuple[list[Known], list[Sighting]]:
+    """A branch that is not taken has seen nothing."""
+    found: dict[int, list[Sighting]] = {}
+
+    def branch(number: int, values: list[Any]) -> Any:
+        closed = eqn.params["branches"][number]
+        inputs = [g._replace(value=v) for g, v in zip(given[1:], values, strict=True)]
+        outputs, found[number] = run(closed.jaxpr, closed.consts, inputs)
+        return [o.value for o in outputs], [s.seen for s in found[number]]
+
+    values, numbers = [g.value for g in given[1:]], range(len(eqn.params["branches"]))
+    nothing = [
+        jax.tree.map(
+            lambda part: jnp.zeros(part.shape, part.dtype), jax.eval_shape(lambda v, n=n: branch(n, v)[1], values)
+        )
+        for n in numbers
+    ]
+
+    def taken(number: int) -> Any:
+        def call(values: list[Any]) -> Any:
+            outputs, seen = branch(number, values)
+            return outputs, [seen if n == number else nothing[n] for n in numbers]
+
+        return call
+
+    outputs, seen = lax.switch(given[0].value, [taken(n) for n in numbers], values)
+    after = all_after(given)
+    sightings = [
+        s._replace(seen=one, after=s.after | given[0].after)
+        for n in numbers
+        for s, one in zip(found[n], seen[n], strict=True)
+    ]
+    return [Known(value, None, after) for value in outputs], sightings
+
+
+def _shard_map(run: Run, eqn: Any, given: list[Known]) -> tuple[list[Known], list[Sighting]]:
+    """Every device sees its part of the batch; with the axis named, what it has seen is that of all of them."""
+    params = eqn.params
+    found: list[Any] = []
+
+    def body(*values: Any) -> Any:
+        inputs = [g._replace(value=v) for g, v in zip(given, values, strict=True)]
+        outputs, sightings = run(params["jaxpr"], (), inputs)
+        found[:] = [s[:3] for s in sightings]
+        return [o.value for o in outputs], [s.seen for s in sightings]
+
+    outputs, seen = jax.shard_map(
+        body,
+        mesh=params["mesh"],
+        in_specs=tuple(params["in_specs"]),
+        out_specs=(list(params["out_specs"]), PartitionSpec()),
+        axis_names=set(manual_axes(eqn)),
+        check_vma=params["check_vma"],
+    )(*(g.value for g in given))
+    after = all_after(given)
+    return [Known(value, None, after) for value in outputs], [
+        Sighting(mean, var, after, one) for (mean, var, after), one in zip(found, seen, strict=True)
+    ]
+
+
+def manual_axes(eqn: Any) -> frozenset[str]:
+    """The axes over which a shard_map maps."""
+    return eqn.params.get("newly_manual_axes", eqn.params.get("manual_axes"))
+
+
+RULES = {"scan": _scan, "cond": _cond, "shard_map": _shard_map}

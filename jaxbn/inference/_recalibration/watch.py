@@ -1,0 +1,101 @@
+"""Where a batch norm is called, whoever wrote the layer: while a program is traced, its input gets a mark.
+
+The layers of this library all come through one function of the core. Flax's own are met at their `__call__`. What is
+put in their place works in this thread alone, and only while `apply` is traced.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxbn import _checks as core_checks
+from jaxbn import _flax, normalization
+from jaxbn.inference._recalibration import checks as _checks
+from jaxbn.inference._recalibration.mark import mark
+
+# What was traced with marks is never taken for the same function without them, nor the other way round.
+_traced_anew = jax.make_user_context(None)
+
+
+@contextlib.contextmanager
+def watching() -> Iterator[None]:
+    """In this context the input of every batch norm that evaluates is marked, and one that trains is refused."""
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(_traced_anew(object()))
+        stack.enter_context(_replaced(normalization, "_evaluate", _ours))
+        stack.enter_context(_replaced(normalization, "update_state", _trains))
+        # A model of Flax can only be given where Flax is loaded.
+        if linen := sys.modules.get("flax.linen"):
+            stack.enter_context(linen.intercept_methods(_linen))
+        if nnx := sys.modules.get("flax.nnx"):
+            stack.enter_context(_replaced(nnx.BatchNorm, "__call__", _nnx))
+        yield
+
+
+@contextlib.contextmanager
+def _replaced(owner: Any, name: str, new: Callable[..., Any]) -> Iterator[None]:
+    old, thread = getattr(owner, name), threading.get_ident()
+
+    @functools.wraps(old)
+    def chosen(*args: Any, **kwargs: Any) -> Any:
+        return new(old, *args, **kwargs) if threading.get_ident() == thread else old(*args, **kwargs)
+
+    setattr(owner, name, chosen)
+    try:
+        yield
+    finally:
+        setattr(owner, name, old)
+
+
+def _ours(evaluate: Any, params: Any, x: Any, weights: Any, mean: Any, var: Any, axes: Any, epsilon: Any) -> jax.Array:
+    return evaluate(params, mark(x, weights, mean, var, axes), weights, mean, var, axes, epsilon)
+
+
+def _trains(_: Any, *args: Any, **kwargs: Any) -> Any:
+    del args, kwargs
+    raise _checks.trains("batch_norm", "train=False, a Python bool")
+
+
+def _linen(call: Any, args: Any, kwargs: Any, context: Any) -> Any:
+    """Flax's own layer, also where a subclass calls it; what overrides it calls something else that is watched."""
+    own = getattr(context.orig_method, "func", None)
+    layer = context.module
+    if (getattr(own, "__module__", ""), getattr(own, "__qualname__", "")) != (
+        "flax.linen.normalization",
+        "BatchNorm.__call__",
+    ):
+        return call(*args, **kwargs)
+
+    def marked(x: Any, use_running_average: Any = None, *, mask: Any = None) -> Any:
+        evaluates = layer.use_running_average if use_running_average is None else use_running_average
+        if layer.is_initializing() or not layer.has_variable("batch_stats", "mean"):
+            return call(x, use_running_average, mask=mask)
+        if evaluates is not True:
+            raise _checks.trains("/".join(layer.path) or "BatchNorm", "use_running_average=True")
+        mean, var = (layer.get_variable("batch_stats", name) for name in ("mean", "var"))
+        return call(_marked(x, mask, mean, var, layer.axis), use_running_average, mask=mask)
+
+    return marked(*args, **kwargs)
+
+
+def _nnx(call: Any, layer: Any, x: Any, use_running_average: Any = None, *, mask: Any = None) -> Any:
+    evaluates = layer.use_running_average if use_running_average is None else use_running_average
+    if evaluates is not True:
+        raise _checks.trains("nnx.BatchNorm", "use_running_average=True")
+    x = _marked(x, mask, layer.mean.get_value(), layer.var.get_value(), layer.axis)
+    return call(layer, x, use_running_average, mask=mask)
+
+
+def _marked(x: Any, mask: Any, mean: Any, var: Any, axis: Any) -> jax.Array:
+    """With the feature axes sorted and a mask taken for booleans, as Flax does."""
+    x = _flax.data(x, None)
+    weights = core_checks.mask(_flax.mask(None if mask is None else jnp.asarray(mask, bool), x), x)
+    return mark(x, weights, mean, var, sorted(core_checks.axes(axis, x.ndim)))

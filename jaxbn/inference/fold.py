@@ -1,0 +1,129 @@
+"""A model without its batch norms: at inference they are one product and one sum, which go into the layer beside them.
+
+What is folded is found in the program that a function traces to, not in the names of its layers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxbn.inference._folding import checks as _checks
+from jaxbn.inference._folding.report import FoldReport
+from jaxbn.inference._folding.tracing import Folding, Source
+
+# Of the largest output, where anything is rounded to these; the same number, computed in another way, may round apart.
+BOUNDS = {"bfloat16": 5e-2, "float16": 1e-2}
+
+
+def fold(
+    f: Callable[[Any, Any], Any], variables: Any, sample: Any
+) -> tuple[Callable[[Mapping[str, Any], Any], Any], dict[str, jax.Array], FoldReport]:
+    """Fold the batch norms of a model, as they are in evaluation, into the layers beside them.
+
+    `function(weights, x) = f(variables, x)`: `(x @ kernel + bias - mean) * multiplier + shift` becomes
+    `x @ (kernel * multiplier) + ((bias - mean) * multiplier + shift)`, and what stands before a layer goes into it too.
+
+    Convolutions of every kind and matrix products whose kernels depend on the variables alone take up what is added to
+    and multiplied with their results, channel by channel, and with their data (a shift only if they do not pad). The
+    program of `f` is all that counts, not the framework that wrote it. Values that are used more than once are computed
+    as they were, and the bodies of `scan`, `while` and `cond` are left alone; the report says so. Kernels are folded in
+    at least float32 and rounded once.
+
+    Args:
+        f: `f(variables, x)`, the model in evaluation, e.g. `lambda v, x: model.apply(v, x, train=False)`; traced, and
+            never changed. A closure that holds the variables itself will do.
+        variables: a pytree; its arrays may become part of the weights, all else stays as it is.
+        sample: a batch, an array or a pytree of them, on which the outputs are compared.
+
+    Returns:
+        `(function, weights, report)`. `function(weights, x)` returns what `f(variables, x)` does, to 1e-5 of the
+            largest output (1e-2 in float16, 5e-2 in bfloat16, where rounding moves to other places); it takes data of
+            other shapes, for which it traces `f` again, compiles, maps, differentiates and exports. `weights` is a flat
+            dict of arrays by the paths of the variables. `report` has one line per norm: what it went into, or why it
+            is still there.
+
+    Raises:
+        TypeError: `f` is no function, the sample is not made of arrays, or something is traced.
+        ValueError: the outputs on the sample differ by more, are not finite, or the sample is empty; from `function`:
+            weights that do not fit.
+
+    Example:
+        >>> from jaxbn import batch_norm, init_batch_norm
+        >>> def model(variables, x):
+        ...     kernel, (params, state) = variables
+        ...     return jax.nn.relu(batch_norm(params, state, x @ kernel, train=False)[0])
+        >>> variables = {"kernel": jnp.full((3, 2), 2.0), "norm": init_batch_norm(2)}
+        >>> def f(variables, x):
+        ...     return model((variables["kernel"], variables["norm"]), x)
+        >>> function, weights, report = fold(f, variables, jnp.ones((4, 3)))
+        >>> print(sorted(weights))
+        ['kernel', 'kernel_bias']
+        >>> print(function(weights, jnp.ones((1, 3))))
+        [[5.99997 5.99997]]
+
+    Reference:
+        Jacob et al., "Quantization and training of neural networks for efficient integer-arithmetic-only inference",
+        CVPR 2018, equation (14).
+    """
+    _checks.function(f)
+    _checks.concrete("variables", variables)
+    _checks.sample(sample)
+    sample = jax.tree.map(jnp.asarray, sample)
+    source = Source(f, variables)
+    # The comparison is of what was folded, not of the digits that an accelerator leaves out of its products.
+    with jax.default_matmul_precision("highest"):
+        exact = source.fold(sample)
+        weights = exact.interpreter.plan.weights()
+        expected = jax.tree.leaves(jax.jit(source.call)(source.arrays, sample))
+        actual = jax.tree.leaves(jax.jit(exact.run)(weights, jax.tree.leaves(sample)))
+    made = exact.interpreter
+    bound = max((bound for dtype, bound in BOUNDS.items() if dtype in made.dtypes), default=1e-5)
+    error = _difference(expected, actual, bound)
+    source.forget()
+    return _function(source), weights, FoldReport(tuple(made.norms), made.linear, error, bound)
+
+
+def _function(source: Source) -> Callable[[Mapping[str, Any], Any], Any]:
+    kept: dict[Any, Folding] = {}
+
+    def function(weights: Mapping[str, Any], x: Any) -> Any:
+        """`f(variables, x)` without its norms; see `jaxbn.inference.fold`."""
+        arrays, tree = jax.tree.flatten(x)
+        arrays = [jnp.asarray(part) for part in arrays]
+        key = tree, tuple((part.shape, part.dtype, part.weak_type) for part in arrays)
+        folding = kept.get(key) if _is_static(arrays) else None
+        if folding is None:
+            folding = source.fold(jax.tree.unflatten(tree, arrays))
+            if _is_static(arrays):
+                kept[key] = folding
+        expected = {name: (shape, k.dtype) for name, (k, shape) in folding.interpreter.plan.stored.items()}
+        _checks.weights(weights, expected)
+        return folding.run(weights, arrays)
+
+    return function
+
+
+def _is_static(arrays: list[Any]) -> bool:
+    """Whether all sizes are numbers, and none a symbol of jax.export."""
+    return all(isinstance(size, int) for part in arrays for size in part.shape)
+
+
+def _difference(expected: list[Any], actual: list[Any], bound: float) -> float:
+    """The largest difference, of every output relative to its largest value."""
+    worst = 0.0
+    for number, pair in enumerate(zip(expected, actual, strict=True)):
+        if jnp.issubdtype(pair[0].dtype, jax.dtypes.extended) or not pair[0].size:
+            continue
+        wide = [np.asarray(part).astype(np.result_type(np.asarray(part).real.dtype, complex)) for part in pair]
+        _checks.finite_outputs(wide[:1])
+        size = np.max(np.abs(wide[0]))
+        alike = pair[0].shape == pair[1].shape and pair[0].dtype == pair[1].dtype
+        error = float(np.max(np.abs(wide[1] - wide[0])) / (size or 1)) if alike else float("inf")
+        _checks.same_outputs(error, bound, f" {number}" if len(expected) > 1 else "")
+        worst = max(worst, error)
+    return worst

@@ -1,0 +1,461 @@
+"""A folded net is the unfolded one, whatever stands around its norms."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+
+from jaxbn.preprocess import fit_standardize, transform
+from tests.inference.nets_fold import conv, folded, norm, norm_variables, numbers, primitives
+from tests.tolerances import assert_close
+
+X = numbers(2, 9, 9, 4)
+CONVS = {
+    "plain": ((3, 3, 4, 6), {"padding": "SAME"}),
+    "strided": ((3, 3, 4, 6), {"padding": "SAME", "window_strides": (2, 3)}),
+    "dilated": ((3, 3, 4, 6), {"padding": "VALID", "rhs_dilation": (2, 2)}),
+    "grouped": ((3, 3, 2, 6), {"padding": "SAME", "feature_group_count": 2}),
+    "depthwise": ((3, 3, 1, 8), {"padding": "SAME", "feature_group_count": 4}),
+    "transposed": ((3, 3, 4, 6), {"padding": ((2, 2), (1, 2)), "lhs_dilation": (2, 2)}),
+    "depthwise-transposed": (
+        (3, 3, 1, 4),
+        {"padding": ((0, 0), (0, 0)), "lhs_dilation": (2, 2), "feature_group_count": 4},
+    ),
+    "batch-grouped": ((3, 3, 4, 6), {"padding": "SAME", "batch_group_count": 2}),
+}
+
+
+@pytest.mark.parametrize("kind", CONVS)
+@pytest.mark.parametrize("bias", [True, False], ids=["bias", "no-bias"])
+def test_into_the_convolution_before(kind, bias):
+    shape, options = CONVS[kind]
+    variables = {"conv": {"kernel": numbers(*shape)}, "norm": norm_variables(shape[-1])}
+    if bias:
+        variables["conv"]["bias"] = numbers(shape[-1], seed=2)
+
+    def f(v, x):
+        y = conv(x, v["conv"]["kernel"], **options)
+        return jnp.tanh(norm(v["norm"], y + v["conv"]["bias"].reshape(1, 1, 1, -1) if bias else y))
+
+    _, weights, report = folded(f, variables, X, into=1)
+    assert sorted(weights) == ["conv/bias", "conv/kernel"]
+    assert report.norms[0].name == "norm"
+    assert set(report.norms[0].variables) == {"norm/scale", "norm/bias", "norm/mean", "norm/var"}
+    assert report.norms[0].into == f"conv conv/kernel {'x'.join(map(str, shape))}"
+
+
+@pytest.mark.parametrize("kind", [kind for kind, (_, options) in CONVS.items() if "batch" not in kind])
+def test_into_the_convolution_after(kind):
+    shape, options = CONVS[kind]
+    options = {k: o for k, o in options.items() if k != "lhs_dilation"} | {"padding": "VALID"}
+    variables = {"conv": {"kernel": numbers(*shape)}, "norm": norm_variables(4)}
+    _, weights, report = folded(
+        lambda v, x: conv(norm(v["norm"], x), v["conv"]["kernel"], **options), variables, X, into=1
+    )
+    assert sorted(weights) == ["conv/bias", "conv/kernel"]
+    assert report.norms[0].into.startswith("conv conv/kernel")
+
+
+@pytest.mark.parametrize("options", [{"padding": "SAME"}, {"padding": ((0, 0),) * 2, "lhs_dilation": (2, 2)}])
+def test_a_shift_does_not_meet_padding(options):
+    variables = {"conv": {"kernel": numbers(3, 3, 4, 6)}, "norm": norm_variables(4)}
+
+    def f(v, x):
+        return conv(norm(v["norm"], x), v["conv"]["kernel"], **options)
+
+    _, _, report = folded(f, variables, X, into=0, kept=1)
+    assert report.norms[0].kept == (
+        "after the input, before conv conv/kernel 3x3x4x6, which pads with zeros that its shift must not meet"
+    )
+
+
+def test_a_product_may_meet_padding():
+    variables = {"kernel": numbers(3, 3, 4, 6), "gamma": numbers(4, seed=2)}
+
+    def f(v, x):
+        return conv(x * v["gamma"].reshape(1, 1, 1, 4), v["kernel"])
+
+    function, weights, _ = folded(f, variables, X, into=1)
+    assert primitives(function, weights, X) == ["conv_general_dilated"]
+
+
+@pytest.mark.parametrize(
+    ("layout", "axis"), [(("NCHW", "OIHW", "NCHW"), 1), (("NHWC", "OHWI", "CNHW"), 0), (("CHWN", "IHWO", "NHWC"), -1)]
+)
+def test_any_layout(layout, axis):
+    shapes = {"N": 2, "H": 9, "W": 9, "C": 4, "I": 4, "O": 6}
+    x = numbers(*(shapes[d] for d in layout[0]))
+    kernel = numbers(*({**shapes, "H": 3, "W": 3}[d] for d in layout[1]))
+    variables = {"kernel": kernel, "before": norm_variables(4), "norm": norm_variables(6, seed=3)}
+
+    def f(v, x):
+        x = norm(v["before"], x, axis=layout[0].index("C"))
+        return norm(v["norm"], conv(x, v["kernel"], padding="VALID", layout=layout), axis=axis)
+
+    function, weights, _ = folded(f, variables, x, into=2)
+    assert sorted(primitives(function, weights, x)) == ["add", "conv_general_dilated", "reshape"]
+
+
+@pytest.mark.parametrize("ndim", [1, 3])
+def test_other_numbers_of_axes(ndim):
+    x = numbers(2, *[7] * ndim, 4)
+    variables = {"kernel": numbers(*[3] * ndim, 4, 5), "norm": norm_variables(5)}
+    letters = "DHW"[-ndim:]
+    layout = (f"N{letters}C", f"{letters}IO", f"N{letters}C")
+
+    def f(v, x):
+        return norm(v["norm"], conv(x, v["kernel"], window_strides=(1,) * ndim, layout=layout))
+
+    folded(f, variables, x, into=1)
+
+
+PRODUCTS = {
+    "dense": ("ni,io->no", (3, 4), (4, 5)),
+    "kernel-first": ("io,ni->on", (4, 5), (3, 4)),
+    "transposed-kernel": ("ni,oi->no", (3, 4), (5, 4)),
+    "heads": ("nti,hid->nhtd", (2, 3, 4), (5, 4, 6)),
+    "batched": ("bni,bio->bno", (2, 3, 4), (2, 4, 5)),
+    "two-contracted": ("nhd,hdo->no", (3, 2, 4), (2, 4, 5)),
+    "vector": ("ni,i->n", (3, 4), (4,)),
+}
+
+
+@pytest.mark.parametrize("name", PRODUCTS)
+def test_into_any_matrix_product(name):
+    formula, left, right = PRODUCTS[name]
+    inputs, output = formula.split("->")
+    spec_left, spec_right = inputs.split(",")
+    data_first = "n" in spec_left
+    data_spec, kernel_spec = (spec_left, spec_right) if data_first else (spec_right, spec_left)
+    x, kernel = numbers(*(left if data_first else right)), numbers(*(right if data_first else left), seed=2)
+
+    def beside(spec, seed):
+        sizes = dict(zip(kernel_spec, kernel.shape, strict=True))
+        return numbers(*(sizes.get(letter, 1) for letter in spec), seed=seed)
+
+    variables = {"kernel": kernel}
+    for number, spec in enumerate([data_spec, data_spec, output, output]):
+        variables[f"v{number}"] = beside(spec, seed=number + 3)
+
+    def f(v, x):
+        x = x * v["v0"] + v["v1"]
+        y = jnp.einsum(formula, *((x, v["kernel"]) if data_first else (v["kernel"], x)))
+        return y * v["v2"] - v["v3"]
+
+    function, weights, _ = folded(f, variables, x, into=2)
+    assert set(primitives(function, weights, x)) <= {"dot_general", "add", "reshape", "transpose", "broadcast_in_dim"}
+    assert len(weights) == 2
+
+
+def test_the_four_operations():
+    v = {"kernel": numbers(4, 5), "a": numbers(5, seed=2), "b": numbers(5, seed=3) + 4}
+
+    def f(v, x):
+        a, b = v["a"][None], v["b"][None]
+        y = a - x @ v["kernel"]
+        y = -(y / b) + 3.0
+        return (2.0 - (b + y * b) * a) / 7.0
+
+    function, weights, _ = folded(f, v, numbers(3, 4), into=3)
+    assert primitives(function, weights, numbers(3, 4)) == ["dot_general", "reshape", "add"]
+
+
+def test_two_norms_in_a_row():
+    v = {"kernel": numbers(4, 5), "one": norm_variables(5), "two": norm_variables(5, seed=2)}
+    _, weights, report = folded(lambda v, x: norm(v["two"], norm(v["one"], x @ v["kernel"])), v, numbers(3, 4), into=2)
+    assert [n.name for n in report.norms] == ["one", "two"]
+    assert [len(n.variables) for n in report.norms] == [4, 4]
+    assert len(weights) == 2
+
+
+def test_a_convolution_used_twice_by_one_norm_and_by_none():
+    """PyTorch's own fusion is silently wrong here."""
+    v = {"conv": {"kernel": numbers(3, 3, 4, 4)}, "norm": norm_variables(4)}
+
+    def f(v, x):
+        y = conv(x, v["conv"]["kernel"])
+        return norm(v["norm"], y), jax.nn.relu(y)
+
+    function, weights, report = folded(f, v, X, into=0, kept=1)
+    assert primitives(function, weights, X).count("conv_general_dilated") == 1
+    assert report.norms[0].kept == "after conv conv/kernel 3x3x4x4 (used 2 times), returned"
+    assert sorted(weights) == ["conv/kernel", "norm/bias", "norm/mean", "norm/multiplier"]
+
+
+def test_a_layer_called_twice_with_a_norm_after_one_call():
+    v = {"conv": {"kernel": numbers(3, 3, 4, 4)}, "norm": norm_variables(4)}
+
+    def f(v, x):
+        y = jax.nn.relu(norm(v["norm"], conv(x, v["conv"]["kernel"])))
+        return conv(jax.nn.relu(conv(y, v["conv"]["kernel"])), v["conv"]["kernel"])
+
+    _, weights, _ = folded(f, v, X, into=1)
+    # The kernel as it was is kept once.
+    assert sorted(weights) == ["conv/bias", "conv/kernel", "conv/kernel_2"]
+
+
+def test_what_nothing_needs_does_not_count():
+    v = {"kernel": numbers(4, 5), "norm": norm_variables(5)}
+    both = jax.jit(lambda v, y: (norm(v["norm"], y), jnp.tanh(y).sum()))
+    function, weights, _ = folded(lambda v, x: both(v, x @ v["kernel"])[0], v, numbers(3, 4), into=1)
+    assert "tanh" not in primitives(function, weights, numbers(3, 4))
+
+
+def test_a_norm_used_twice_stays():
+    v = {"kernel": numbers(4, 5), "norm": norm_variables(4)}
+
+    def f(v, x):
+        y = norm(v["norm"], jnp.tanh(x))
+        return y @ v["kernel"], y
+
+    _, _, report = folded(f, v, numbers(3, 4), into=0, kept=1)
+    assert report.norms[0].kept == "after tanh, used 2 times"
+
+
+def test_a_residual_block():
+    v = {f"conv{i}": {"kernel": numbers(3, 3, 4, 4, seed=i)} for i in range(3)}
+    v |= {f"norm{i}": norm_variables(4, seed=i) for i in range(3)}
+
+    def f(v, x):
+        y = jax.nn.relu(norm(v["norm0"], conv(x, v["conv0"]["kernel"])))
+        y = norm(v["norm1"], conv(y, v["conv1"]["kernel"]))
+        return jax.nn.relu(y + norm(v["norm2"], conv(x, v["conv2"]["kernel"])))
+
+    folded(f, v, X, into=3)
+
+
+def test_then_concatenated():
+    v = {"a": numbers(4, 5), "b": numbers(4, 2), "norm": norm_variables(5), "after": norm_variables(7)}
+
+    def f(v, x):
+        y = jnp.concatenate([norm(v["norm"], x @ v["a"]), x @ v["b"]], axis=1)
+        return norm(v["after"], y)
+
+    _, _, report = folded(f, v, numbers(3, 4), into=1, kept=1)
+    assert report.kept[0].kept == "after concatenate, returned"
+
+
+@pytest.mark.parametrize(
+    "between",
+    [
+        lambda y: y.transpose(0, 3, 1, 2).reshape(2, 6, -1).transpose(0, 2, 1),
+        lambda y: jnp.squeeze(y.reshape(2, 81, 1, 6), 2),
+        lambda y: jnp.broadcast_to(y[:, None], (2, 3, 9, 9, 6)),
+        lambda y: jnp.moveaxis(y, 0, 2).reshape(-1, 6),
+        jax.jit(lambda y: jnp.squeeze(y[None], 0)),
+    ],
+)
+def test_the_layout_may_change_between(between):
+    v = {"kernel": numbers(3, 3, 4, 6), "norm": norm_variables(6)}
+    function, weights, _ = folded(lambda v, x: norm(v["norm"], between(conv(x, v["kernel"]))), v, X, into=1)
+    assert "mul" not in primitives(function, weights, X)
+
+
+def test_features_that_a_reshape_splits():
+    v = {"kernel": numbers(4, 6), "norm": norm_variables(2)}
+
+    def f(v, x):
+        return norm(v["norm"], (x @ v["kernel"]).reshape(-1, 3, 2))
+
+    folded(f, v, numbers(3, 4), into=1)
+
+
+def test_features_that_a_reshape_mixes_with_places_stay():
+    v = {"kernel": numbers(3, 3, 4, 6), "norm": norm_variables(9 * 9 * 6)}
+    _, _, report = folded(lambda v, x: norm(v["norm"], conv(x, v["kernel"]).reshape(2, -1)), v, X, into=0, kept=1)
+    assert "along other axes" in report.norms[0].kept
+
+
+def test_a_norm_of_every_place_goes_into_the_dense_layer_after_it():
+    v = {"kernel": numbers(9 * 9 * 4, 5), "t": fit_standardize(numbers(20, 9, 9, 4) * 3 + 1, axis=(1, 2, 3))}
+
+    def f(v, x):
+        return transform(v["t"], x).reshape(x.shape[0], -1) @ v["kernel"]
+
+    function, weights, report = folded(f, v, X, into=1)
+    assert set(primitives(function, weights, X)) == {"reshape", "dot_general", "add"}
+    assert report.norms[0].into == "dot kernel 324x5"
+    assert "t/spread" in report.norms[0].variables
+
+
+def test_standardised_input_goes_into_the_first_layer():
+    v = {"kernel": numbers(3, 3, 4, 6), "norm": norm_variables(6), "t": fit_standardize(X * 5 + 7)}
+
+    def f(v, x):
+        return jax.nn.relu(norm(v["norm"], conv(transform(v["t"], x), v["kernel"], padding="VALID")))
+
+    function, weights, _ = folded(f, v, X, into=2)
+    assert set(primitives(function, weights, X)) == {
+        "conv_general_dilated",
+        "reshape",
+        "add",
+        "custom_jvp_call",
+        "jit",
+        "max",
+    }
+
+
+def test_across_jit_remat_and_custom_derivatives():
+    v = {"kernel": numbers(4, 5), "norm": norm_variables(5)}
+
+    def last(v, x):
+        return norm(v, x)
+
+    own = jax.custom_jvp(last)
+    own.defjvp(lambda p, t: jax.jvp(last, p, t))
+    other = jax.custom_vjp(last)
+    other.defvjp(lambda v, x: (last(v, x), (v, x)), lambda r, g: jax.vjp(last, *r)[1](g))
+    for wrapped in (jax.jit(last), jax.checkpoint(last), own, other, jax.jit(jax.checkpoint(own))):
+        folded(
+            lambda v, x, wrapped=wrapped: wrapped(v["norm"], jax.jit(jnp.matmul)(x, v["kernel"])),
+            v,
+            numbers(3, 4),
+            into=1,
+        )
+
+
+def test_a_function_that_is_called_twice_is_not_confused():
+    v = {"a": numbers(4, 4), "b": numbers(4, 4, seed=2), "norm": norm_variables(4), "other": norm_variables(4, seed=5)}
+    layer = jax.jit(lambda kernel, n, x: jnp.tanh(norm(n, x @ kernel)))
+    folded(lambda v, x: layer(v["b"], v["other"], layer(v["a"], v["norm"], x)), v, numbers(3, 4), into=2)
+
+
+@pytest.mark.parametrize("kind", ["scan", "while", "cond"])
+def test_bodies_are_left_alone(kind):
+    v = {"kernel": numbers(4, 4), "norm": norm_variables(4)}
+
+    def body(v, x):
+        return norm(v["norm"], x @ v["kernel"])
+
+    def f(v, x):
+        if kind == "scan":
+            return lax.scan(lambda x, _: (body(v, x), None), x, length=2)[0]
+        if kind == "while":
+            return lax.while_loop(lambda c: c[0] < 2, lambda c: (c[0] + 1, body(v, c[1])), (0, x))[1]
+        return lax.cond(x[0, 0] > 0, functools.partial(body, v), jnp.tanh, x)
+
+    _, _, report = folded(f, v, numbers(3, 4), into=0, kept=1, rooted=1)
+    assert report.norms[0].kept == f"inside {kind}, whose body is left alone"
+
+
+def test_statistics_of_the_data_are_no_known_numbers():
+    v = {"kernel": numbers(4, 5), "scale": numbers(5)}
+
+    def f(v, x):
+        y = x @ v["kernel"]
+        return (y - y.mean(0, keepdims=True)) / jnp.sqrt(y.var(0, keepdims=True) + 1e-5)
+
+    _, _, report = folded(f, v, numbers(3, 4), into=0, rooted=1)
+    assert str(report).startswith("No norm depends on the variables alone; is the model in evaluation mode?")
+
+
+def test_a_layer_norm_gives_its_parameters_to_the_layer_after_it():
+    v = {"ln": {"scale": numbers(4), "bias": numbers(4, seed=3)}, "kernel": numbers(4, 5)}
+
+    def f(v, x):
+        y = (x - x.mean(-1, keepdims=True)) * lax.rsqrt(x.var(-1, keepdims=True) + 1e-5)
+        return (y * v["ln"]["scale"][None] + v["ln"]["bias"][None]) @ v["kernel"]
+
+    folded(f, v, numbers(3, 4), into=1, rooted=1)
+
+
+def test_known_outputs_and_what_is_not_needed():
+    v = {"kernel": numbers(4, 5), "norm": norm_variables(5), "count": np.int32(3), "unused": numbers(7)}
+
+    def f(v, x):
+        return {"y": norm(v["norm"], x @ v["kernel"]), "state": v["norm"], "count": v["count"] + 1, "same": x}
+
+    function, weights, _ = folded(f, v, numbers(3, 4), into=1)
+    assert "unused" not in weights
+    assert_close(function(weights, numbers(3, 4))["state"], v["norm"])
+
+
+def test_a_kernel_that_is_computed():
+    """Standardised weights: known, and no norm of the data."""
+    v = {"kernel": numbers(4, 5), "norm": norm_variables(5)}
+
+    def f(v, x):
+        kernel = (v["kernel"] - v["kernel"].mean(0, keepdims=True)) / jnp.sqrt(v["kernel"].var(0, keepdims=True))
+        return norm(v["norm"], x @ kernel)
+
+    folded(f, v, numbers(3, 4), into=1)
+
+
+def test_complex_numbers():
+    v = {"kernel": numbers(4, 5) + 1j * numbers(4, 5, seed=2), "a": (numbers(5) + 1j).astype("complex64")}
+    v["kernel"] = v["kernel"].astype("complex64")
+
+    def f(v, x):
+        return ((x.astype("complex64") @ v["kernel"]) * v["a"][None] + v["a"][None]).real
+
+    folded(f, v, numbers(3, 4), into=1)
+
+
+def test_complex_factors_of_a_real_product_stay():
+    v = {"kernel": numbers(4, 5), "a": (numbers(5) + 1j).astype("complex64")}
+
+    def f(v, x):
+        return ((x @ v["kernel"]).astype("complex64") * v["a"][None]).imag
+
+    folded(f, v, numbers(3, 4), into=0, kept=1)
+
+
+def test_nothing_is_changed():
+    v = {"kernel": numbers(4, 5), "norm": norm_variables(5)}
+    before = jax.tree.map(np.copy, v)
+    folded(lambda v, x: norm(v["norm"], x @ v["kernel"]), v, numbers(3, 4), into=1)
+    jax.tree.map(np.testing.assert_array_equal, v, before)
+
+
+@pytest.mark.parametrize(("dtype", "bound"), [("bfloat16", 5e-2), ("float16", 1e-2)])
+def test_half_precision_is_folded_in_single_and_rounded_once(dtype, bound):
+    v = {"kernel": numbers(4, 5), "bias": numbers(5, seed=4), "norm": norm_variables(5)}
+
+    def f(v, x):
+        y = x.astype(dtype) @ v["kernel"].astype(dtype) + v["bias"].astype(dtype)[None]
+        return norm(v["norm"], y.astype("float32")).astype(dtype)
+
+    function, weights, report = folded(f, v, numbers(3, 4), into=1)
+    assert report.bound == bound
+    multiplier = v["norm"]["scale"] / np.sqrt(v["norm"]["var"] + np.float32(1e-5))
+    assert_close(weights["kernel"], jnp.asarray(v["kernel"] * multiplier[None]).astype(dtype), tolerance=0)
+    assert weights["bias"].dtype == "float32"
+    assert function(weights, numbers(3, 4)).dtype == dtype
+
+
+def test_a_norm_of_wide_numbers_does_not_go_into_a_narrow_layer():
+    v = {"kernel": numbers(4, 5).astype("bfloat16"), "norm": norm_variables(4)}
+
+    def f(v, x):
+        return norm(v["norm"], x).astype("bfloat16") @ v["kernel"]
+
+    _, _, report = folded(f, v, numbers(3, 4), into=0, kept=1)
+    assert report.norms[0].kept.endswith("which takes bfloat16")
+
+
+def test_rounding_on_the_way_widens_the_bound():
+    v = {"a": numbers(40, 50), "norm": norm_variables(50), "b": numbers(50, 5, seed=2)}
+
+    def f(v, x):
+        y = jax.nn.relu(norm(v["norm"], x @ v["a"]).astype("bfloat16"))
+        return y.astype("float32") @ v["b"]
+
+    _, _, report = folded(f, v, numbers(30, 40), into=1)
+    assert report.bound == 5e-2
+
+
+def test_double_precision():
+    with jax.enable_x64(True):
+        v = {"kernel": numbers(4, 5, dtype=float), "norm": norm_variables(5, dtype=float)}
+        x = numbers(3, 4, dtype=float)
+
+        def f(v, x):
+            return norm(v["norm"], x @ v["kernel"])
+
+        function, weights, report = folded(f, v, x, into=1)
+        assert report.error < 1e-14
+        assert {w.dtype for w in weights.values()} == {np.dtype("float64")}
+        assert_close(function(weights, x), f(v, x), tolerance=1e-14)

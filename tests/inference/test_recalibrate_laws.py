@@ -1,0 +1,197 @@
+"""Recalibrated statistics are those of all data at once, however they come and whatever the model is written in."""
+
+import copy
+
+import flax.linen
+import flax.nnx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import jaxbn.linen
+from jaxbn import BatchNormParams, batch_norm, init_state
+from jaxbn.inference import recalibrate
+from tests.inference.nets_recalibrate import NETS, UNEQUAL, X, expected, functional, linen, nnx
+from tests.tolerances import assert_close, assert_same
+
+every_net = pytest.mark.parametrize("make", NETS.values(), ids=NETS)
+orders = pytest.mark.parametrize("order", ["layers", "pass"])
+KEEP = (np.random.default_rng(1).random([40, 1]) < 0.7) | (np.arange(40)[:, None] == 0)
+
+
+@every_net
+@orders
+def test_unequal_batches_are_the_whole(make, order):
+    net = make()
+    new, _ = recalibrate(net.apply, net.variables, UNEQUAL, order=order)
+    assert_close(net.read(new), expected(order=order))
+    assert_close(net.read(recalibrate(net.apply, net.variables, X, order=order)[0]), expected(order=order))
+
+
+@settings(max_examples=8)
+@given(cut=st.lists(st.sampled_from([0, 7, 14, 21]), max_size=4).map(sorted), offset=st.sampled_from([0.0, 1e4]))
+def test_any_cut_is_the_whole(cut, offset):
+    x, state = X + np.float32(offset), init_state(5)
+    apply = lambda state, x: batch_norm(BatchNormParams(None, None), state, x, False)  # noqa: E731
+    new, _ = recalibrate(apply, state, np.split(x, cut))
+    np.testing.assert_allclose(new.mean, x.mean(0, dtype="float64"), rtol=2e-7)
+    np.testing.assert_allclose(new.var, x.var(0, dtype="float64"), rtol=2e-6)
+
+
+def test_what_lies_between_the_batches_is_counted():
+    """Batches with means far apart: the average of their variances would miss nearly all of it."""
+    x = (np.repeat([[-10.0], [0], [10]], 20, 0) + np.random.default_rng(2).normal(size=[60, 1])).astype("float32")
+    apply = lambda state, x: batch_norm(BatchNormParams(None, None), state, x, False)  # noqa: E731
+    new, _ = recalibrate(apply, init_state(1), np.split(x, 3))
+    assert_close(new.var, x.astype("float64").var(0))
+    assert new.var[0] > 60 > 2 > np.mean([b.var() for b in np.split(x, 3)])
+
+
+def test_stock_flax_is_ours_linen_is_nnx_is_functional():
+    first, *others = [
+        net.read(recalibrate(net.apply, net.variables, UNEQUAL)[0]) for net in (m() for m in NETS.values())
+    ]
+    for other in others:
+        assert_same(other, first)
+
+
+@pytest.mark.parametrize("name", ["linen-flax", "linen-ours", "nnx-flax", "nnx-ours", "functional"])
+@pytest.mark.parametrize("poison", [np.nan, 3e38])
+def test_masked_is_filtered(name, poison):
+    net = NETS[name]()
+    # Flax's own layers ignore the mask in evaluation, so that NaN would spread; one that is never read does not.
+    x = np.where(KEEP, X, np.float32(poison if "flax" not in name else 1e3))
+    batches = [(x[:7], KEEP[:7]), (x[7:], KEEP[7:])]
+    new, report = recalibrate(lambda v, batch: net.apply(v, batch[0], mask=batch[1]), net.variables, batches)
+    assert_close(net.read(new), expected(X[KEEP[:, 0]]))
+    assert report["one"].samples.max() == KEEP.sum()
+
+
+def test_weights_are_repetition():
+    net, repeats = functional(), np.random.default_rng(3).integers(0, 4, [40, 1])
+    new, report = recalibrate(
+        lambda v, batch: net.apply(v, batch[0], mask=batch[1]), net.variables, [(X, repeats.astype("float32"))]
+    )
+    assert_close(net.read(new), expected(np.repeat(X, repeats[:, 0], 0)))
+    assert report["two"].samples.max() == repeats.sum()
+
+
+@every_net
+def test_a_generator_is_a_list(make):
+    net = make()
+    batches = (batch for batch in UNEQUAL)
+    assert_same(
+        net.read(recalibrate(net.apply, net.variables, batches)[0]),
+        net.read(recalibrate(net.apply, net.variables, UNEQUAL)[0]),
+    )
+
+
+class Loader:
+    """Each time in another order."""
+
+    def __init__(self):
+        self.rounds = 0
+
+    def __iter__(self):
+        self.rounds += 1
+        return iter(np.split(np.random.default_rng(self.rounds).permutation(X), [9, 30]))
+
+
+def test_a_loader_is_read_once_per_layer_and_may_shuffle():
+    net, loader = functional(), Loader()
+    assert_close(net.read(recalibrate(net.apply, net.variables, loader)[0]), expected())
+    assert loader.rounds == 3  # once by `reader`, to see what it is
+    recalibrate(net.apply, net.variables, loader, order="pass")
+    assert loader.rounds == 5
+
+
+def test_orders_agree_where_nothing_moves_and_for_a_first_layer():
+    net = functional()
+    once, _ = recalibrate(net.apply, net.variables, UNEQUAL)
+    again = [recalibrate(net.apply, once, UNEQUAL, order=order)[0] for order in ("layers", "pass")]
+    assert_close(again[0], once)
+    assert_close(again[1], once)
+    layers, one_pass = (recalibrate(net.apply, net.variables, UNEQUAL, order=o)[0] for o in ("layers", "pass"))
+    assert_same(layers["one"], one_pass["one"])
+    gap = np.abs(layers["two"].var - one_pass["two"].var) / layers["two"].var
+    assert np.max(gap) > 0.5
+
+
+def test_layers_in_a_row_take_one_pass_each_and_layers_side_by_side_one():
+    none = BatchNormParams(None, None)
+
+    def side_by_side(states, x):
+        return sum(batch_norm(none, s, x, False)[0] for s in states)
+
+    def in_a_row(states, x):
+        for s in states:
+            x, _ = batch_norm(none, s, x, False)
+        return x
+
+    for apply, rounds in ((side_by_side, 2), (in_a_row, 4)):
+        loader = Loader()
+        recalibrate(apply, [init_state(5)] * 3, loader)
+        assert loader.rounds == rounds
+
+
+def raw(variables):
+    """All leaves by path, keys as numbers."""
+    tree = flax.nnx.split(variables)[1] if isinstance(variables, flax.nnx.Module) else variables
+    leaves = {jax.tree_util.keystr(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+    is_key = lambda leaf: jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)  # noqa: E731
+    return {path: np.array(jax.random.key_data(leaf) if is_key(leaf) else leaf) for path, leaf in leaves.items()}
+
+
+@every_net
+def test_inputs_stay_and_nothing_but_statistics_changes(make):
+    net = make()
+    before = copy.deepcopy(raw(net.variables))
+    new, _ = recalibrate(net.apply, net.variables, UNEQUAL)
+    assert_same(raw(net.variables), before)
+    after = raw(new)
+    assert before.keys() == after.keys()
+    changed = {path for path in before if not np.array_equal(before[path], after[path])}
+    assert len(changed) == 4
+    if make is not NETS["by-hand"]:
+        assert all("mean" in path or "var" in path for path in changed)
+    assert all(after[path].dtype == before[path].dtype for path in before)
+
+
+def test_other_collections_and_modes_stay():
+    net = linen(jaxbn.linen.BatchNorm)
+    variables = {**net.variables, "cache": {"steps": jnp.array(3)}, "notes": "kept"}
+    new, _ = recalibrate(
+        lambda v, x: net.apply({k: v[k] for k in ("params", "batch_stats") if k in v}, x), variables, X
+    )
+    assert new["notes"] == "kept"
+    assert_same(new["cache"], variables["cache"])
+    model = nnx(flax.nnx.BatchNorm)
+    new, _ = recalibrate(model.apply, model.variables, X)
+    assert (new.one.use_running_average, new.dropout.deterministic) == (False, False)
+
+
+def test_what_is_no_array_in_a_batch_is_passed_on():
+    net, heard = functional(), []
+
+    def apply(variables, batch):
+        heard.append(batch["id"])
+        return net.apply(variables, batch["image"]), "done", None
+
+    batches = [{"image": b, "id": f"part {i}"} for i, b in enumerate(UNEQUAL)]
+    assert_close(net.read(recalibrate(apply, net.variables, batches)[0]), expected())
+    assert set(heard) == {f"part {i}" for i in range(4)}
+
+
+def test_a_layer_that_is_called_twice_counts_both():
+    def apply(state, x):
+        for half in (x[:, :2], x[:, 2:4]):
+            y, _ = batch_norm(BatchNormParams(None, None), state, half, False)
+        return y
+
+    new, report = recalibrate(apply, init_state(2), UNEQUAL)
+    both = np.concatenate([X[:, :2], X[:, 2:4]]).astype("float64")
+    assert_close((new.mean, new.var), (both.mean(0), both.var(0)))
+    assert_same(report["batch_norm"].samples, np.full(2, 80.0))

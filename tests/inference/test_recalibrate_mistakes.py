@@ -1,0 +1,225 @@
+"""Every bad call is answered with one sentence, and what is left behind is as it was."""
+
+import ast
+import inspect
+import threading
+import traceback
+
+import flax.linen
+import flax.nnx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxbn.linen
+from jaxbn import BatchNormParams, BatchNormState, batch_norm, init_state, normalization
+from jaxbn.inference import recalibrate
+from jaxbn.inference._recalibration import checks as _checks
+from tests.inference.nets_recalibrate import NETS, TRAINING, X, functional
+
+NONE = BatchNormParams(None, None)
+STATE = init_state(5)
+
+
+def one(state, x, train=False):  # noqa: FBT002
+    return batch_norm(NONE, state, x, train)[0]
+
+
+def call(apply=one, variables=STATE, batches=X, **kwargs):
+    return lambda: recalibrate(apply, variables, batches, **kwargs)
+
+
+def net(name, x):
+    made = NETS[name]()
+    return call(made.apply, made.variables, x)
+
+
+def looped(state, x):
+    return jax.lax.while_loop(lambda x: x.sum() < 0, lambda x: one(state, x), x)
+
+
+def mapped(state, x):
+    mesh = jax.make_mesh((4,), ("d",), axis_types=(jax.sharding.AxisType.Auto,))
+    return jax.shard_map(one, mesh=mesh, in_specs=(jax.P(), jax.P("d")), out_specs=jax.P("d"))(state, x)
+
+
+def poisoned(where):
+    x = X.copy()
+    x[where, 2] = np.nan
+    return [x[:20], x[20:]]
+
+
+def scaled(state, x):
+    return one(state._replace(var=2 * state.var), x)
+
+
+def imaginary(norm):
+    layer = norm(use_running_average=True, use_scale=False, use_bias=False)
+
+    def apply(variables, x):
+        with jax.numpy_dtype_promotion("standard"):
+            return layer.apply(variables, x)
+
+    return call(apply, {"batch_stats": {"mean": STATE.mean, "var": STATE.var}}, X + 1j * X)
+
+
+# A readable id, the call, the error, and words that it must say.
+BAD_CALLS = [
+    ("apply", call("model"), TypeError, r"`apply` must be a function \(variables, batch\), got str\.$"),
+    ("order", call(order="layer"), ValueError, "`order` must be one of 'layers', 'pass', got 'layer'"),
+    ("samples-float", call(samples=1.5), TypeError, r"`samples` must be an int or None, got 1\.5"),
+    ("samples-0", call(samples=0), ValueError, "`samples` must be at least 1, got 0; None uses all of the data"),
+    ("tolerance-text", call(tolerance="1"), TypeError, "`tolerance` must be a real number, got '1'"),
+    ("tolerance-0", call(tolerance=0), ValueError, r"`tolerance` must be positive and finite, got 0; .*, e\.g\. 0\.01"),
+    ("tolerance-nan", call(tolerance=float("nan")), ValueError, "`tolerance` must be positive and finite, got nan"),
+    ("prior-bool", call(prior=True), TypeError, "`prior` must be a real number, got True"),
+    ("prior-below", call(prior=-1), ValueError, "`prior` must be finite and at least 0, got -1; it is a number of sam"),
+    ("batches-int", call(batches=3), TypeError, "`batches` must be an array or an iterable of batches, got int; a sin"),
+    ("batches-none", call(batches=None), TypeError, "`batches` must be an array or an iterable of .*, got NoneType"),
+    ("batches-dict", call(batches={"image": X}), TypeError, "`batches` must .*, got dict; a single batch is one in a"),
+    ("no-batches", call(batches=[]), ValueError, "`batches` must hold at least one batch, got none; an iterator can"),
+    ("used-up", call(batches=iter([])), ValueError, "got none; an iterator can be read only once"),
+    ("empty", call(batches=[X[:0]]), ValueError, "`batches` must hold data, got only empty or masked batches"),
+    ("no-layer", call(lambda _, x: x), ValueError, "`apply` must call a batch norm of jaxbn or Flax, got none; let it"),
+    (
+        "other-variables",
+        call(lambda s, x: one(STATE, x) + s.mean[0]),
+        ValueError,
+        r"`apply` must give each batch norm its statistics .*, got a running mean .*, in batch norm 1\.",
+    ),
+    (
+        "computed",
+        call(scaled),
+        ValueError,
+        "got a running variance that is computed, or comes from elsewhere, in batch",
+    ),
+    (
+        "training",
+        call(lambda s, x: one(s, x, True)),
+        ValueError,
+        "`apply` must evaluate, .* with train=False, a Python",
+    ),
+    (
+        "traced-flag",
+        call(lambda s, x: one(s, x, x[0, 0] > 9)),
+        ValueError,
+        "`apply` must evaluate, .* train=False, a P",
+    ),
+    (
+        "linen-flax",
+        TRAINING["linen-flax"],
+        ValueError,
+        "`apply` must evaluate, got the batch norm 'one' in training; call",
+    ),
+    ("linen-ours", TRAINING["linen-ours"], ValueError, "`apply` must evaluate, got the batch norm"),
+    ("nnx-flax", TRAINING["nnx-flax"], ValueError, "`apply` must evaluate, .* call it with use_running_average=True"),
+    ("nnx-ours", TRAINING["nnx-ours"], ValueError, "`apply` must evaluate, got the batch norm"),
+    ("while", call(looped), ValueError, "`apply` must not call a batch norm inside of `while`"),
+    ("axis-name", call(mapped), ValueError, r"`axis_name` must name the axes \('d',\) of the shard_map in `apply`"),
+    (
+        "nan-functional",
+        net("functional", poisoned(30)),
+        ValueError,
+        "`batches` must give finite .* got NaN, inf or more at the batch norm 'one' in batch 2; leave it out",
+    ),
+    ("nan-linen", net("linen-flax", poisoned(3)), ValueError, "at the batch norm 'one' in batch 1"),
+    ("nan-nnx", net("nnx-ours", poisoned(3)), ValueError, "at the batch norm 'one' in batch 1"),
+    (
+        "overflow",
+        net("functional", [X * np.float32(1e30)]),
+        ValueError,
+        "finite inputs, and small enough to be squared",
+    ),
+    (
+        "second-layer",
+        call(
+            functional().apply,
+            {"one": init_state(4)._replace(mean=jnp.full(4, jnp.nan)), "two": init_state(3)},
+            order="pass",
+        ),
+        ValueError,
+        "got NaN, inf or more at the batch norm 'two' in batch 1",
+    ),
+    (
+        "complex-flax",
+        imaginary(flax.linen.BatchNorm),
+        TypeError,
+        "`variables` must hold a complex running mean for com",
+    ),
+    ("complex-ours", imaginary(jaxbn.linen.BatchNorm), TypeError, "for complex data, got float32 in 'batch_norm'"),
+    (
+        "traced",
+        lambda: jax.jit(lambda s, x: recalibrate(one, s, [x], samples=1))(STATE, X),
+        ValueError,
+        "`samples` must be None inside of jit, vmap and shard_map, got 1; give fewer batches",
+    ),
+]
+
+
+@pytest.mark.parametrize(("call", "error", "words"), [row[1:] for row in BAD_CALLS], ids=[row[0] for row in BAD_CALLS])
+def test_words(call, error, words):
+    before = normalization._evaluate, normalization.update_state, flax.nnx.BatchNorm.__call__
+    with pytest.raises(error, match=words) as caught:
+        call()
+    assert type(caught.value) is error
+    assert "\n" not in str(caught.value)
+    assert str(caught.value).endswith(".")
+    assert (normalization._evaluate, normalization.update_state, flax.nnx.BatchNorm.__call__) == before
+
+
+def line_in_checks(call):
+    try:
+        call()
+    except (TypeError, ValueError) as error:
+        return {
+            frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == _checks.__file__
+        }
+
+
+def test_every_message_is_in_the_table():
+    heard = set().union(*(line_in_checks(row[1]) for row in BAD_CALLS))
+    source = ast.walk(ast.parse(inspect.getsource(_checks)))
+    messages = [n for n in source if isinstance(n, ast.Raise) and n.exc is not None]
+    assert len(messages) > 10
+    for n in messages:
+        assert set(range(n.lineno, n.end_lineno + 1)) & heard, n.lineno
+
+
+def test_an_error_of_apply_is_its_own():
+    with pytest.raises(ZeroDivisionError):
+        recalibrate(lambda *_: 1 // 0, STATE, X)
+    assert one(STATE, X).shape == X.shape
+
+
+def test_another_thread_may_train_meanwhile():
+    trained = []
+
+    def apply(state, x):
+        def train():
+            trained.append(batch_norm(NONE, STATE, jnp.asarray(X), True)[1])
+
+        thread = threading.Thread(target=train)
+        thread.start()
+        thread.join()
+        return one(state, x)
+
+    recalibrate(apply, STATE, X)
+    assert isinstance(trained[0], BatchNormState)
+
+
+def test_flax_is_not_imported():
+    import subprocess
+    import sys
+
+    code = (
+        "import sys, jax.numpy as jnp\n"
+        "from jaxbn import BatchNormParams, batch_norm, init_state\n"
+        "from jaxbn.inference import recalibrate\n"
+        "apply = lambda s, x: batch_norm(BatchNormParams(None, None), s, x, False)\n"
+        "recalibrate(apply, init_state(2), jnp.ones([4, 2]))\n"
+        "print(*sys.modules)"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "flax" not in run.stdout.split()
+    assert "jaxbn.inference" in run.stdout.split()

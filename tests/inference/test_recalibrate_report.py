@@ -1,0 +1,60 @@
+"""What the report says, and what becomes of features that are constant, broken or without data."""
+
+import jax.numpy as jnp
+import numpy as np
+
+from jaxbn import BatchNormParams, BatchNormState, batch_norm
+from jaxbn.inference import recalibrate
+from tests.inference.nets_recalibrate import X, errors, functional
+from tests.tolerances import assert_close
+
+NONE = BatchNormParams(None, None)
+TENS = np.split(X, 4)
+
+
+def one(state, x):
+    return batch_norm(NONE, state, x, False)[0]
+
+
+def given(mean, var):
+    return BatchNormState(*(jnp.asarray(part, jnp.float32) for part in (mean, var)), jnp.zeros((), jnp.int32))
+
+
+def test_the_report_says_how_far():
+    old = given([1.0, 5.0], [4.0, 1.0])
+    x = np.random.default_rng(5).normal([3, 5], [2, 3], (50, 2)).astype("float32")
+    _, report = recalibrate(one, old, [x])
+    mean, std = x.mean(0, dtype="float64"), x.std(0, dtype="float64")
+    moved = report["batch_norm"]
+    assert_close(moved.mean, (mean - [1, 5]) / std, 1e-6)
+    assert_close(moved.std, (std - [2, 1]) / std, 1e-6)
+    for part, own, error in ((moved.mean, moved.mean_errors, 0), (moved.std, moved.std_errors, 1)):
+        assert_close(own, part / errors(x)[error], 1e-5)
+
+
+def test_the_report_is_a_table():
+    net = functional()
+    lines = str(recalibrate(net.apply, net.variables, TENS)[1]).splitlines()
+    assert lines[0].split() == ["samples", "mean", "moved", "std", "moved"]
+    assert [line.split()[:2] for line in lines[2:4]] == [["one", "40"], ["two", "40"]]
+    assert len({len(line) for line in lines[1:4]}) == 1
+    assert len(lines) == 5
+
+
+def test_constants_and_broken_statistics():
+    """A constant feature has no error; what NaN there was is gone, and nothing warns."""
+    x = np.where(np.arange(5) == 1, np.float32(7), X)
+    old = given([0.0, 7.0, np.nan, 0.0, 0.0], [1.0, 0.0, 1.0, -9.7, np.inf])
+    new, report = recalibrate(one, old, np.split(x, 4), tolerance=1.0)
+    assert_close(new[:2], (x[:10].mean(0, dtype="float64"), x[:10].var(0, dtype="float64")))
+    assert (report["batch_norm"].mean[1], report["batch_norm"].std[1]) == (0, 0)
+    assert new.var[1] == 0
+    assert "nan" in str(report)
+
+
+def test_a_feature_without_data_keeps_its_statistics():
+    old, mask = given([1.0, 2, 3, 4, 5], [6.0, 7, 8, 9, 10]), np.arange(5)[None] != 2
+    new, report = recalibrate(lambda s, x: batch_norm(NONE, s, x, False, mask=mask), old, TENS)
+    assert (new.mean[2], new.var[2]) == (3, 8)
+    assert report["batch_norm"].samples.tolist() == [40, 40, 0, 40, 40]
+    assert report["batch_norm"].mean[2] == report["batch_norm"].std[2] == 0
