@@ -4,8 +4,13 @@ Programs of one device are what users run, and most of the tests. The process se
 others; a test that uses more than one is marked `several_devices`.
 """
 
+import tempfile
+
 import hypothesis
 import jax
+import pytest
+
+from tests.quick import mark_the_others
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -23,7 +28,17 @@ def pytest_addoption(parser):
 
 def pytest_configure(config):
     jax.config.update("jax_num_cpu_devices", config.getoption("--devices"))
+    # Many tests compile the same small programs. Each process keeps its own, since another might read a half of one.
+    folder = tempfile.TemporaryDirectory(prefix="jaxbn-tests-")
+    config.add_cleanup(folder.cleanup)
+    jax.config.update("jax_compilation_cache_dir", folder.name)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
     if config.getoption("--plain"):
         from jaxbn._reduce import primitives
 
         primitives._devices = lambda _: None
+
+
+@pytest.hookimpl(tryfirst=True)  # before `-m` is looked at
+def pytest_collection_modifyitems(items):
+    mark_the_others(items, "slow")

@@ -30,6 +30,7 @@ def test_the_core_does_not_import_its_layers():
         assert not {"jaxbn.linen", "jaxbn.nnx"} & set(imported(path)), path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["presets", "linen", "nnx", "interop"])
 def test_a_module_imports_on_its_own(name):
     assert f"jaxbn.{name}" in modules_after(f"import jaxbn.{name}")

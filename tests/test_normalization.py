@@ -43,6 +43,7 @@ def test_an_affine_change_of_the_input_is_undone(a, b):
     assert_close(y, reference.batch_norm(x, epsilon=0.0), 1e-6 + 2.0**-23 * abs(b / a) * 2)
 
 
+@pytest.mark.slow
 @given(st.data())
 def test_training(data):
     dtype = data.draw(dtypes())

@@ -78,6 +78,7 @@ def members(train):
     return jax.jit(jax.shard_map(one, mesh=mesh(2), in_specs=(SPLIT, WHOLE), out_specs=SPLIT))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("train", [True, False, "traced"])
 def test_devices_may_share_the_batch_alone(train):
     x, flag = noise(8, 3, mean=2), jnp.asarray(True) if train == "traced" else train

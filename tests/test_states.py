@@ -68,6 +68,7 @@ def test_scan_carries_the_state(dtype, averaging, masked):
     assert [p.dtype for p in final] == [wide, "float32", "int32"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("dtype", "averaging"), [("float64", "ema"), ("complex128", "warmup")])
 def test_double_precision_stays_double(dtype, averaging):
     with jax.enable_x64(True):

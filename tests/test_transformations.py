@@ -199,6 +199,7 @@ def test_a_second_step_does_not_trace_again():
     assert (of_floats[1], of_arrays[1], len(traces)) == (1, 2, 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("masked", [False, True])
 def test_nothing_has_to_be_compiled(masked):
     x, mask = noise(8, 3, mean=2), np.arange(8)[:, None] < 6 if masked else None

@@ -29,6 +29,7 @@ def dtype(request):
         yield request.param
 
 
+@pytest.mark.slow
 def test_functions(dtype):
     wide = "float64" if dtype == "float64" else "float32"
     params, state = randomised(init_batch_norm(6, dtype=wide))

@@ -62,6 +62,7 @@ def test_one_trace_per_shape():
     assert count == [X.shape]
 
 
+@pytest.mark.slow
 def test_jit_vmap_and_derivatives():
     function, weights, _ = parts()
     assert_close(jax.jit(function)(weights, X), f(VARIABLES, X))

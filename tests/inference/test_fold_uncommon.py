@@ -77,6 +77,7 @@ PROGRAMS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_it_gives_the_same(name):
     f, x, into, kept = PROGRAMS[name]

@@ -31,6 +31,7 @@ def test_unequal_batches_are_the_whole(make, order):
     assert_close(net.read(recalibrate(net.apply, net.variables, X, order=order)[0]), expected(order=order))
 
 
+@pytest.mark.slow
 @settings(max_examples=8)
 @given(cut=st.lists(st.sampled_from([0, 7, 14, 21]), max_size=4).map(sorted), offset=st.sampled_from([0.0, 1e4]))
 def test_any_cut_is_the_whole(cut, offset):
@@ -50,6 +51,7 @@ def test_what_lies_between_the_batches_is_counted():
     assert new.var[0] > 60 > 2 > np.mean([b.var() for b in np.split(x, 3)])
 
 
+@pytest.mark.slow
 def test_stock_flax_is_ours_linen_is_nnx_is_functional():
     first, *others = [
         net.read(recalibrate(net.apply, net.variables, UNEQUAL)[0]) for net in (m() for m in NETS.values())
@@ -79,6 +81,7 @@ def test_weights_are_repetition():
     assert report["two"].samples.max() == repeats.sum()
 
 
+@pytest.mark.slow
 @every_net
 def test_a_generator_is_a_list(make):
     net = make()
@@ -108,6 +111,7 @@ def test_a_loader_is_read_once_per_layer_and_may_shuffle():
     assert loader.rounds == 5
 
 
+@pytest.mark.slow
 def test_orders_agree_where_nothing_moves_and_for_a_first_layer():
     net = functional()
     once, _ = recalibrate(net.apply, net.variables, UNEQUAL)
@@ -173,6 +177,7 @@ def test_other_collections_and_modes_stay():
     assert (new.one.use_running_average, new.dropout.deterministic) == (False, False)
 
 
+@pytest.mark.slow
 def test_what_is_no_array_in_a_batch_is_passed_on():
     net, heard = functional(), []
 

@@ -177,6 +177,7 @@ def line_in_checks(call):
         }
 
 
+@pytest.mark.slow
 def test_every_message_is_in_the_table():
     heard = set().union(*(line_in_checks(row[1]) for row in BAD_CALLS))
     source = ast.walk(ast.parse(inspect.getsource(_checks)))
@@ -208,6 +209,7 @@ def test_another_thread_may_train_meanwhile():
     assert isinstance(trained[0], BatchNormState)
 
 
+@pytest.mark.slow
 def test_flax_is_not_imported():
     import subprocess
     import sys

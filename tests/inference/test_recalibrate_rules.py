@@ -74,6 +74,7 @@ def grouped(state, x):
     return jax.lax.scan(lambda c, part: (c, one(state, part)), 0, x.reshape(5, -1, 1))[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("apply", [one, grouped, lambda s, x: [one(s, x[:2]), one(s, x[2:])]], ids=["1", "scan", "2"])
 @pytest.mark.parametrize("cut", [[], [5, 10, 150], [*range(5, 200, 5)]], ids=len)
 def test_standard_errors_do_not_depend_on_the_cut(apply, cut):
@@ -116,6 +117,7 @@ def test_a_prior_is_data_seen_before():
     assert_same(report["batch_norm"].samples, np.full(5, 15.0))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [4, 16])
 def test_the_best_prior_is_variance_over_squared_shift(n):
     """Each of 8000 features is one draw; the data have moved by half a standard deviation, so that the best is 4."""

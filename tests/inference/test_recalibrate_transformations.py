@@ -62,6 +62,7 @@ PLACES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("apply", PLACES.values(), ids=PLACES)
 def test_found_under(apply):
     state = init_state(5)

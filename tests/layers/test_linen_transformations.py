@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import orbax.checkpoint as ocp
+import pytest
 from flax.training.train_state import TrainState
 
 import jaxbn.linen
@@ -73,6 +74,7 @@ def test_linen_scan_over_batches_carries_the_statistics():
     assert_close(jax.tree.leaves(updates), remembered(*X), EXACT)
 
 
+@pytest.mark.slow
 def test_linen_vmap_over_examples_is_the_flat_batch():
     mapped = nn.vmap(
         jaxbn.linen.BatchNorm,
@@ -88,6 +90,7 @@ def test_linen_vmap_over_examples_is_the_flat_batch():
     assert_close(statistics(updates), remembered(X), EXACT)
 
 
+@pytest.mark.slow
 def test_linen_nested_vmap_with_two_axis_names():
     axes = {"params": None, "batch_stats": None}
     mapped = jaxbn.linen.BatchNorm

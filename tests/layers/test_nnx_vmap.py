@@ -44,6 +44,7 @@ def test_nnx_vmap_of_a_model_remembers_all_lanes_together(jit):
     assert_close(model.statistics, remembered(X, X), EXACT)
 
 
+@pytest.mark.slow
 def test_nnx_nested_vmap_of_a_model():
     model = Model()
     x = X.reshape(2, 2, 5, 3)
@@ -72,6 +73,7 @@ def test_nnx_vmap_of_a_model_with_a_traced_flag(train):
     assert_close((layer.mean[...], layer.var[...]), expected, EXACT)
 
 
+@pytest.mark.slow
 def test_nnx_vmap_of_a_model_inside_of_a_named_axis():
     """Members of the named axis share what they remember, and the batch of each is one of its own members."""
     model = Model(axis_name="outer")

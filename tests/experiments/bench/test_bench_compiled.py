@@ -212,6 +212,7 @@ def test_the_first_line_and_the_files(tmp_path, monkeypatch, capsys):
     assert (tmp_path / "tpu-v5e/compiled.png").stat().st_size > 0
 
 
+@pytest.mark.slow
 def test_the_nets_of_the_main_job_take_a_step(tmp_path, monkeypatch):
     """Here on this machine, and not for an accelerator."""
     draw = np.random.default_rng(0).integers

@@ -15,6 +15,7 @@ from experiments.bench import drop_in
 from experiments.harness.data import Mnist
 
 
+@pytest.mark.slow
 def test_curves_are_compared_printed_and_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

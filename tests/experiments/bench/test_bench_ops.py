@@ -23,6 +23,7 @@ def data():
     return [jnp.asarray(rng.standard_normal(SHAPE, np.float32)) for _ in range(2)]
 
 
+@pytest.mark.slow
 @every_layer
 def test_scale_and_bias_are_arguments_and_learn(name):
     x, dy = data()
@@ -40,6 +41,7 @@ def test_scale_and_bias_are_arguments_and_learn(name):
     assert any(np.allclose(leaf, 0.01 * means, atol=1e-6) for leaf in jax.tree.leaves(remembered) if leaf.shape == (6,))
 
 
+@pytest.mark.slow
 @every_layer
 @pytest.mark.parametrize("mode", ops.PASSES)
 def test_a_loop_is_so_many_calls(name, mode):

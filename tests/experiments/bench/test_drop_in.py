@@ -86,6 +86,7 @@ def nnx_losses(norm, images, labels):
     return losses, model(images[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("train", "ours", "theirs"),
     [(linen_losses, jaxbn.linen.BatchNorm, nn.BatchNorm), (nnx_losses, jaxbn.nnx.BatchNorm, nnx.BatchNorm)],

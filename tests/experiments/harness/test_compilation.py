@@ -24,6 +24,7 @@ def chosen(environment: dict[str, str]) -> list[str]:
     return run.stdout.splitlines()
 
 
+@pytest.mark.slow
 def test_it_lies_in_the_users_cache_folder(tmp_path: Path) -> None:
     assert chosen({"HOME": str(tmp_path)}) == [str(tmp_path / ".cache" / "jaxbn" / "xla"), "0.1"]
     assert chosen({"HOME": "/", "XDG_CACHE_HOME": str(tmp_path / "x")}) == [
@@ -37,12 +38,14 @@ def test_a_relative_cache_folder_is_ignored(tmp_path: Path) -> None:
     assert chosen({"HOME": str(tmp_path), "XDG_CACHE_HOME": "relative"}) == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("blocked", ["file", "file/below"])
 def test_without_a_folder_there_is_none(blocked: str, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     assert chosen({"HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / blocked)})[0] == "None"
 
 
+@pytest.mark.slow
 def test_the_users_own_choice_stays(tmp_path: Path) -> None:
     environment = {"HOME": str(tmp_path), "JAX_COMPILATION_CACHE_DIR": str(tmp_path / "own")}
     assert chosen(environment) == [str(tmp_path / "own"), "0.1"]

@@ -185,6 +185,7 @@ def test_without_resume_earlier_results_are_replaced(folder: Path) -> None:
     assert json.loads((folder / "config.json").read_text())["rate"] == 0.2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("steps", [["430"], ["400", "430"]])
 def test_damaged_checkpoints_cost_time_but_no_results(folder: Path, whole: Path, steps: list[str]) -> None:
     for step in steps:

@@ -136,6 +136,7 @@ def test_seeds_in_one_program_train_as_in_lanes(monkeypatch: pytest.MonkeyPatch)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), got, expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("middle", [50, 100, 200])
 @pytest.mark.parametrize("seeds", [[4], [4, 9]])
 def test_training_from_a_restored_state_is_the_unbroken_run(middle: int, seeds: list[int]) -> None:

@@ -144,6 +144,7 @@ def test_the_pair_is_compared_seed_by_seed(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.slow
 def test_runs_of_other_lengths_or_seeds_are_compared_where_they_meet(tmp_path: Path) -> None:
     write(tmp_path, "conv-bn", {500: [0.90, 0.95], 1_000: [0.96, 0.97], 1_500: [0.98, 0.98]})
     text = {}

@@ -72,6 +72,7 @@ def test_all_files_are_there(whole: tuple[Path, str]) -> None:
     assert "mean ± standard deviation of 2 seeds" in said
 
 
+@pytest.mark.slow
 def test_transforms_know_the_training_images_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     seen = []
 

@@ -54,6 +54,7 @@ def test_the_tutorials_net_has_its_parameters() -> None:
     assert sum(leaf.size for leaf in jax.tree.leaves(params)) == 10_326
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NETS)
 def test_recalibrated_statistics_are_those_of_the_images(name: str) -> None:
     net, images = NETS[name](), jnp.asarray(load_stand_in().train_images[:40])

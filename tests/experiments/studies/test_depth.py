@@ -25,6 +25,7 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     stand_in.shrink(monkeypatch)
 
 
+@pytest.mark.slow
 def test_it_maps_depth_and_rate_with_and_without_batch_norm(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     flags = ["--depths", "1", "3", "--rates", "0.1", "1", "--steps", "3", "--seeds", "2", "--out", str(tmp_path)]
     assert depth.main(flags) == 0
@@ -47,6 +48,7 @@ def test_it_maps_depth_and_rate_with_and_without_batch_norm(tmp_path: Path, caps
         assert image.width > image.height > 400
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("norm", [False, True])
 def test_every_rate_and_seed_trains_as_it_does_alone(norm: bool) -> None:
     model = depth.Deep(2, norm)

@@ -97,6 +97,7 @@ def test_the_registry_has_the_official_files() -> None:
     assert all(file.url.startswith("https://") and file.url.endswith(file.name) for file in files)
 
 
+@pytest.mark.slow
 def test_the_wheel_holds_mnist_in_the_official_order(mnist: Mnist) -> None:
     assert [array.shape for array in mnist] == [(60000, 28, 28), (60000,), (10000, 28, 28), (10000,)]
     assert {array.dtype for array in mnist} == {np.dtype(np.uint8)}

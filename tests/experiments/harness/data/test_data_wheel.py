@@ -118,6 +118,7 @@ def test_a_wheel_arrives(index: str, tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert wheel.fetch_wheel(tmp_path).read_bytes() == stand_in()
 
 
+@pytest.mark.slow
 def test_a_stalled_index_is_given_up(index: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PIP_INDEX_URL", f"{index}/stalled/")
     monkeypatch.setattr(patience, "STALL_SECONDS", 1.5)
