@@ -19,8 +19,9 @@ def mark_the_others(items: Sequence, marker: str) -> None:
     """Of each test with several parameters, mark what is not chosen."""
     tests: dict[str, dict] = {}
     for item in items:
-        if hasattr(item, "callspec") and len(item.callspec.indices) > 1:
-            values = set(item.callspec.indices.items())
+        if hasattr(item, "callspec") and len(item.callspec.params) > 1:
+            # The objects themselves: pytest's own numbers are of the combinations.
+            values = {(name, id(value)) for name, value in item.callspec.params.items()}
             tests.setdefault(item.nodeid.split("[")[0], {})[item] = values
     for cases in tests.values():
         for item in cases.keys() - each_value_once(cases):

@@ -40,6 +40,15 @@ NNX: dict[str, Callable[..., Any]] = {
 }
 
 
+def make_net(sources: Path, depth: int, norm: Callable[..., Any], dtype: Any) -> Any:
+    """Flax's example, with this norm."""
+    nn = types.SimpleNamespace(**vars(flax.linen) | {"BatchNorm": lambda **kw: norm(**kw | {"axis_name": None})})
+    names = {"nn": nn, "jnp": jnp, "partial": functools.partial, "Any": Any, "ModuleDef": Any}
+    found = classes(sources / FILE, names | {"Callable": Callable, "Sequence": tuple})
+    sizes, block = SIZES[depth]
+    return found["ResNet"](stage_sizes=sizes, block_cls=found[block], num_classes=CLASSES, dtype=dtype)
+
+
 def resnet(
     sources: Path, depth: int, norm: Callable[..., Any], images: jax.ShapeDtypeStruct
 ) -> tuple[Callable[..., Any], Callable[[jax.Array], Any]]:
@@ -48,11 +57,7 @@ def resnet(
     Returns:
         `step` and `start`, for `step(*start(key), images, labels) -> (variables, state, loss)`.
     """
-    nn = types.SimpleNamespace(**vars(flax.linen) | {"BatchNorm": lambda **kw: norm(**kw | {"axis_name": None})})
-    names = {"nn": nn, "jnp": jnp, "partial": functools.partial, "Any": Any, "ModuleDef": Any}
-    found = classes(sources / FILE, names | {"Callable": Callable, "Sequence": tuple})
-    sizes, block = SIZES[depth]
-    net = found["ResNet"](stage_sizes=sizes, block_cls=found[block], num_classes=CLASSES, dtype=images.dtype)
+    net = make_net(sources, depth, norm, images.dtype)
     optimizer = optax.sgd(0.1, 0.9)
 
     def step(variables: Any, state: Any, images: jax.Array, labels: jax.Array) -> Any:

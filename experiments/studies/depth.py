@@ -9,13 +9,12 @@ accuracy, `depth.png`, and its numbers, `summary.md` and `summary.json`.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from pathlib import Path
 
 import flax.linen as nn
-import jax
 import numpy as np
 import optax
-from flax.linen import initializers
 from rich.console import Console
 
 from experiments.harness import compilation, config, paired, plotting, program, results, training
@@ -24,11 +23,10 @@ from experiments.harness.errors import UserError
 from experiments.harness.placement import place
 from experiments.harness.progress import progress
 from experiments.harness.tables import Table, markdown, mean_and_spread
-from experiments.tutorial import classifier, lessons, runs
+from experiments.tutorial import classifier, lessons, nets, runs
 from jaxbn.linen import BatchNorm
 
-WIDTH = 100
-KINDS = {"without batch norm": False, "with batch norm": True}
+KINDS = {"without batch norm": None, "with batch norm": functools.partial(BatchNorm, momentum=0.9)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,29 +43,6 @@ class Config(config.Settings):
     out: Path = Path("results/depth")
 
 
-class Deep(nn.Module):
-    """784 -> (100 -> norm -> relu) as often as the depth says -> 10.
-
-    Attributes:
-        depth: hidden layers.
-        norm: whether with batch norm; then the hidden layers have no biases of their own.
-    """
-
-    depth: int
-    norm: bool
-
-    @nn.compact
-    def __call__(self, images: jax.Array, train: bool) -> jax.Array:
-        """Logits `[batch, 10]` of images `[batch, 28, 28]` with pixels in [0, 1]."""
-        x = images.reshape(len(images), -1)
-        for _ in range(self.depth):
-            x = nn.Dense(WIDTH, use_bias=not self.norm, kernel_init=initializers.he_normal())(x)
-            if self.norm:
-                x = BatchNorm(use_running_average=not train, momentum=0.9)(x)
-            x = nn.relu(x)
-        return nn.Dense(10)(x)
-
-
 def main(args: list[str] | None = None) -> int:
     """Run the study, and return the exit status."""
     return program.run(Config, args, "experiments.studies.depth", __doc__ or "", work)
@@ -80,7 +55,7 @@ def work(cfg: Config, console: Console) -> None:
     found: dict[str, list[np.ndarray]] = {kind: [] for kind in KINDS}
     for depth in cfg.depths:
         for kind, norm in KINDS.items():
-            accuracies = train(Deep(depth, norm), f"{depth} deep, {kind}", cfg, data, console)
+            accuracies = train(nets.Deep(depth, norm), f"{depth} deep, {kind}", cfg, data, console)
             found[kind].append(accuracies)
             line = ", ".join(f"{acc:.3f}" for acc in accuracies.mean(-1))
             console.print(f"{depth} deep, {kind}: {line}")

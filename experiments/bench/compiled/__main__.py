@@ -29,8 +29,9 @@ from typing import Any, Literal
 
 import tyro
 
+from experiments.bench.ahead_of_time.targets import TARGETS, compiled, place
+from experiments.bench.compiled.layers import measure
 from experiments.bench.compiled.nets import mnist_nets, resnets
-from experiments.bench.compiled.targets import TARGETS, compiled, measure, place
 from experiments.harness import plotting, results
 from experiments.harness.environment import describe_environment
 from experiments.harness.errors import UserError

@@ -9,9 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from experiments.bench.ahead_of_time import program as hlo
+from experiments.bench.ahead_of_time import targets
 from experiments.bench.compiled import __main__ as compiled
-from experiments.bench.compiled import nets, targets
-from experiments.bench.compiled import program as hlo
+from experiments.bench.compiled import layers, nets
 from experiments.bench.peers import norms
 from experiments.harness.tables import markdown
 from experiments.tutorial import classifier
@@ -136,7 +137,7 @@ def test_what_is_called_counts_and_cycles_are_summed():
 def test_the_steps_learn_scale_and_bias(name):
     rng = np.random.default_rng(0)
     x = jnp.asarray(rng.standard_normal((16, 2, 2, 6), np.float32))
-    steps, arrays = targets.steps(norms((1, 1, 1, 6))[name], x)
+    steps, arrays = layers.steps(norms((1, 1, 1, 6))[name], x)
     y, remembered = steps["forward"](arrays, x)
     assert_close(y, reference.batch_norm(x), TOLERANCE["float32"])
     (by_params, by_x), again = steps["forward+backward"](arrays, x)
@@ -242,4 +243,4 @@ def test_the_tables_of_nets_are_kept(tmp_path, monkeypatch, capsys):
 
 
 def test_the_description_of_the_gpu_is_here():
-    assert "NVIDIA H100" in (Path(compiled.__file__).parent / "h100.txtpb").read_text()
+    assert "NVIDIA H100" in (Path(targets.__file__).parent / "h100.txtpb").read_text()

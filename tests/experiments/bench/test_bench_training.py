@@ -5,8 +5,9 @@ import json
 import numpy as np
 import pytest
 
+from experiments.bench import torch_nets
 from experiments.bench.training import __main__ as training
-from experiments.bench.training import loops, torch_loop
+from experiments.bench.training import loops
 from experiments.tutorial.runs import RUNS
 
 
@@ -53,6 +54,6 @@ def test_the_nets_of_the_peers_have_the_parameters_of_ours(name):
     count = [sum(leaf.size for leaf in jax.tree.leaves(tree["params"])) for tree in (shapes, ours)]
     assert count[0] == count[1]
     pytest.importorskip("torch")
-    parameters = sum(p.numel() for p in torch_loop.make_net(name).parameters())
+    parameters = sum(p.numel() for p in torch_nets.make_net(name).parameters())
     # PyTorch has no batch norm with a bias alone.
     assert parameters == count[1] + (22 if name == "conv-bn" else 0)

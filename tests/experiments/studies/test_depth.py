@@ -13,8 +13,10 @@ from PIL import Image
 
 from experiments.harness import training
 from experiments.studies import depth
-from experiments.tutorial import classifier, lessons, runs
+from experiments.tutorial import classifier, lessons, nets, runs
 from tests.experiments import stand_in
+
+NORMS = dict(zip((False, True), depth.KINDS.values(), strict=True))
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -51,7 +53,7 @@ def test_it_maps_depth_and_rate_with_and_without_batch_norm(tmp_path: Path, caps
 @pytest.mark.slow
 @pytest.mark.parametrize("norm", [False, True])
 def test_every_rate_and_seed_trains_as_it_does_alone(norm: bool) -> None:
-    model = depth.Deep(2, norm)
+    model = nets.Deep(2, NORMS[norm])
     data = classifier.on_device(*runs.all_examples(stand_in.load_stand_in()))
     cfg = depth.Config(rates=(0.05, 0.5), steps=3, seeds=2)
     got = depth.train(model, "", cfg, data, depth.program.make_console())
@@ -73,7 +75,9 @@ def test_every_rate_and_seed_trains_as_it_does_alone(norm: bool) -> None:
 
 @pytest.mark.parametrize(("norm", "count"), [(False, 784 * 100 + 100 * 100 + 200), (True, 784 * 100 + 100 * 100 + 400)])
 def test_the_nets_differ_by_their_norms_alone(norm: bool, count: int) -> None:
-    shapes = jax.eval_shape(lambda: depth.Deep(2, norm).init(jax.random.key(0), np.zeros((1, 28, 28)), train=False))
+    shapes = jax.eval_shape(
+        lambda: nets.Deep(2, NORMS[norm]).init(jax.random.key(0), np.zeros((1, 28, 28)), train=False)
+    )
     assert sum(leaf.size for leaf in jax.tree.leaves(shapes["params"])) == count + 1010
 
 

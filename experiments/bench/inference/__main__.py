@@ -1,0 +1,194 @@
+"""What folding gains at inference: `python -m experiments.bench.inference`.
+
+Nets in evaluation with their batch norms, and after `jaxbn.inference.fold`: the tutorial's, Flax's ResNet-18 and -50
+(of Flax's sources, see `experiments.bench.drop_in`) and a depthwise net, in batches of 1, 8 and 64, in float32 and
+bfloat16; beside them the same nets in PyTorch, with and without its own fusion, where installed (`pip install -e
+'.[peers]'`). All take turns, medians over rounds, compilation apart. Writes `summary.json` and `summary.md`.
+
+With `--target` nothing is run: the programs are compiled for a TPU or an H100 that is not here, and what they move is
+read, as in `experiments.bench.compiled`; to a folder of its own.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from rich.console import Console
+
+from experiments.bench import resnets
+from experiments.bench.ahead_of_time.targets import TARGETS, compiled, place
+from experiments.bench.inference.nets import Net, make_net
+from experiments.bench.inference.torch_nets import torch_calls
+from experiments.bench.turns import medians
+from experiments.harness import config, program, results
+from experiments.harness.environment import describe_environment
+from experiments.harness.errors import UserError
+from experiments.harness.placement import on_cpu
+from experiments.harness.tables import Table, markdown
+from experiments.tutorial.nets import CELLS, CHANNELS_LAST
+from jaxbn.inference import fold
+
+PIXELS, PIXELS_OF_TARGETS = 64, 224
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What to measure."""
+
+    nets: tuple[Literal["mlp-bn", "conv-bn", "depthwise", "resnet18", "resnet50"], ...] = (
+        "mlp-bn",
+        "conv-bn",
+        "depthwise",
+        "resnet18",
+        "resnet50",
+    )
+    """Which nets; images of 28x28 for the tutorial's, 64x64 for the others (224x224 with `--target`)."""
+    batches: tuple[int, ...] = (1, 8, 64)
+    """Images at once."""
+    dtypes: tuple[Literal["float32", "bfloat16"], ...] = ("float32", "bfloat16")
+    """Of the images and the computation; the variables are in float32."""
+    target: Literal["here", "tpu-v5e", "tpu-v6e", "h100"] = "here"
+    """Run here, or only compile for an accelerator."""
+    rounds: int = 9
+    """How often everyone has a turn; the median counts."""
+    least: float = 0.05
+    """Seconds that a turn takes at least."""
+    sources: Path = Path("flax-0.12.8")
+    """Flax's sources, for the ResNets."""
+    out: Path = Path("results/inference")
+    """The folder for the results."""
+
+
+def main(args: list[str] | None = None) -> int:
+    """Measure, and return the exit status."""
+    return program.run(Options, args, "experiments.bench.inference", __doc__ or "", work)
+
+
+def work(options: Options, console: Console) -> None:
+    """Check, measure and report."""
+    if min(options.batches, default=0) < 1:
+        raise UserError(f"`--batches` must be numbers from 1 on, got {[*options.batches]}.")
+    config.require_at_least("--rounds", options.rounds, 1)
+    if any(net.startswith("resnet") for net in options.nets) and not (options.sources / resnets.FILE).is_file():
+        raise UserError(f"`--sources` must be a folder with Flax's sources, got {options.sources}.")
+    out = options.out if options.target == "here" else options.out / options.target
+    config.require_writable("--out", out)
+    read = reader(options)
+    environment = describe_environment()
+    if options.target != "here":
+        console.print(f"Nothing is run on a device: these are programs compiled for {options.target}.")
+        environment["device"] = f"{options.target}, compiled for, not run"
+    measured = []
+    for name in options.nets:
+        for dtype in options.dtypes:
+            for row in read(name, dtype):
+                measured.append({"net": name, "dtype": dtype, **row})
+                console.print(f"{name}, {dtype}: {row}", soft_wrap=True)
+    table = (times_table if options.target == "here" else programs_table)(measured)
+    table.show([], console)
+    results.write_summary(out, {"measured": measured}, markdown([table]), environment=environment)
+    results.name_files(out, ("summary.md", "summary.json"), console)
+
+
+def reader(options: Options) -> Callable[[str, str], list[dict[str, Any]]]:
+    """`(net, dtype) -> [what is measured of each batch]`."""
+    here = options.target == "here"
+    there = None if here else place(TARGETS[options.target])
+    form = CELLS if here and on_cpu() else CHANNELS_LAST
+
+    def read(name: str, dtype: str) -> list[dict[str, Any]]:
+        pixels = PIXELS if here else PIXELS_OF_TARGETS
+        net = make_net(name, dtype, options.sources, pixels, form)
+        function, weights, report = fold(net.call, net.variables, images_of(net, 2, dtype))
+        calls: dict[str, tuple[Callable[..., Any], Any]] = {
+            "as it is": (net.call, net.variables),
+            "folded": (function, weights),
+        }
+        rows = []
+        for batch in options.batches:
+            images = images_of(net, batch, dtype)
+            if here:
+                everyone = compiled_here(calls, images) | torch_calls(name, batch, dtype, pixels)
+                seconds = medians(everyone, rounds=options.rounds, least=options.least)
+                found: Any = {"milliseconds": {who: 1e3 * t for who, t in seconds.items()}}
+            else:
+                target = TARGETS[options.target]
+                programs = {who: compiled(call, (given, images), target, there) for who, (call, given) in calls.items()}
+                found = {"programs": programs}
+            norms = f"{len(report.folded)} of {len(report.norms)}"
+            rows.append({"batch": batch, "norms": norms, "error": report.error, **found})
+        return rows
+
+    return read
+
+
+def images_of(net: Net, batch: int, dtype: str) -> jax.Array:
+    """A batch of noise."""
+    return jnp.asarray(np.random.default_rng(0).standard_normal((batch, *net.images), np.float32), dtype)
+
+
+def compiled_here(calls: dict[str, tuple[Callable[..., Any], Any]], images: jax.Array) -> dict[str, Callable[[], Any]]:
+    """Compiled calls, the variables being arguments."""
+
+    def ready(call: Callable[..., Any], given: Any) -> Callable[[], Any]:
+        made = jax.jit(call).lower(given, images).compile()
+        return lambda: made(given, images)
+
+    return {name: ready(*call) for name, call in calls.items()}
+
+
+def times_table(measured: list[dict[str, Any]]) -> Table:
+    """Milliseconds, and what folding and PyTorch's fusion gain."""
+    rows = []
+    for m in measured:
+        t = m["milliseconds"]
+        torch = [t["PyTorch"], t["PyTorch, fused"], t["PyTorch"] / t["PyTorch, fused"]] if "PyTorch" in t else []
+        rows.append(
+            [
+                f"{m['net']}, batch {m['batch']}, {m['dtype']}",
+                m["norms"],
+                f"{m['error']:.1e}",
+                f"{t['as it is']:.2f}",
+                f"{t['folded']:.2f}",
+                f"{t['as it is'] / t['folded']:.2f}",
+                *([f"{value:.2f}" for value in torch] or ["", "", ""]),
+            ]
+        )
+    header = ["net", "norms folded", "error", "ms", "ms folded", "gain", "PyTorch, ms", "ms fused", "gain there"]
+    return Table("Inference with batch norm and with it folded", header, rows)
+
+
+def programs_table(measured: list[dict[str, Any]]) -> Table:
+    """What the compiled programs move, need and are estimated to take."""
+    rows = []
+    for m in measured:
+        before, after = m["programs"]["as it is"], m["programs"]["folded"]
+        pairs = [
+            (f"{p['bytes'] / 1e6:.1f}", f"{p['cycles'] / 1e6:.3f}" if p["cycles"] else "") for p in (before, after)
+        ]
+        gain = "cycles" if before["cycles"] else "bytes"
+        rows.append(
+            [
+                f"{m['net']}, batch {m['batch']}, {m['dtype']}",
+                m["norms"],
+                *(cell for pair in zip(*pairs, strict=True) for cell in pair),
+                f"{before['temporary'] / 1e6:.1f}",
+                f"{after['temporary'] / 1e6:.1f}",
+                f"{before['kernels']}",
+                f"{after['kernels']}",
+                f"{before[gain] / after[gain]:.2f}",
+            ]
+        )
+    header = ["net", "norms folded", "MB moved", "folded", "million cycles", "folded", "temporary MB", "folded"]
+    title = f"Inference compiled for {'a TPU' if measured[0]['programs']['folded']['cycles'] else 'a GPU'}"
+    return Table(title, [*header, "kernels", "folded", "gain"], rows)
+
+
+if __name__ == "__main__":
+    program.leave(main())

@@ -1,0 +1,39 @@
+"""Times of calls that take turns, so that a machine whose speed drifts is the same for all."""
+
+from __future__ import annotations
+
+import math
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+
+def medians(calls: dict[str, Callable[[], Any]], *, rounds: int, least: float) -> dict[str, float]:
+    """Seconds per call of everyone.
+
+    Args:
+        calls: by name; each returns what is to be waited for.
+        rounds: how often everyone has a turn; the median counts.
+        least: seconds that a turn takes at least; a short call is repeated for so long.
+    """
+    turns = {}
+    for name, call in calls.items():
+        # The first call touches its memory for the first time.
+        _seconds(call, 1)
+        turns[name] = max(1, math.ceil(least / max(_seconds(call, 1), 1e-7)))
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    for _ in range(rounds):
+        for name, call in calls.items():
+            times[name].append(_seconds(call, turns[name]))
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+def _seconds(call: Callable[[], Any], number: int) -> float:
+    start = time.perf_counter()
+    for _ in range(number):
+        last = call()
+    jax.block_until_ready(last)
+    return (time.perf_counter() - start) / number

@@ -1,0 +1,82 @@
+"""The study of population statistics, on a few random images."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from experiments.harness.console import make_console
+from experiments.studies.population import __main__ as study
+from experiments.studies.population import measure
+from experiments.tutorial import classifier, runs
+from tests.experiments import stand_in
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
+
+@pytest.fixture(autouse=True)
+def _small(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(study, "load_kept", stand_in.load_stand_in)
+    sizes = {"SIZES": (64, 130, 1_000), "DRAWS": 2, "MANY": 40, "BATCHES": (2, 10), "AVERAGED": 2, "EVERY": 1}
+    for name, value in sizes.items():
+        monkeypatch.setattr(measure, name, value)
+    stand_in.shrink(monkeypatch)
+
+
+def test_draws_are_training_images_no_one_twice_and_differ() -> None:
+    first, again, other = (measure.draws([3, 4], number, 50) for number in (0, 0, 1))
+    np.testing.assert_array_equal(first, again)
+    assert first.shape == (2, 50)
+    assert all(len(np.unique(of_seed)) == 50 for of_seed in first)
+    assert first.min() >= runs.VALIDATION
+    assert first.max() < runs.VALIDATION + runs.TRAINING
+    assert len({tuple(of_seed) for of_seed in (*first, *other)}) == 4
+
+
+@pytest.mark.slow
+def test_all_images_cost_nothing_in_whatever_order() -> None:
+    data = classifier.on_device(*runs.all_examples(stand_in.load_stand_in()))
+    experiment = measure.Experiment([0, 1], 3, data, make_console())
+    costs = measure.by_size(experiment)
+    for cost in costs.values():
+        assert cost.shape == (3, 4)
+        # 130 images are all of them; one of 120 test images may be on the edge between two classes.
+        assert np.abs(cost[1]).max() <= 100 / 120 + 1e-6
+    assert np.abs(costs["dense"][0]).max() > 1
+
+
+@pytest.mark.slow
+def test_a_run_writes_its_files(tmp_path: Path) -> None:
+    assert study.main(["--steps", "3", "--seeds", "2", "--out", str(tmp_path)]) == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["population.png", "summary.json", "summary.md"]
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert np.asarray(summary["cost"]["dense"]).shape == (3, 4)
+    text = (tmp_path / "summary.md").read_text()
+    assert text.count("\n| --- |") == 5
+    assert "| 10 | " in text.split("Test accuracy by size of the training batches")[1]
+    with Image.open(tmp_path / "population.png") as image:
+        assert image.width > image.height > 400
+
+
+def test_verdicts() -> None:
+    def costs(dense_few: float, dense_thousand: float, images: float) -> dict[str, np.ndarray]:
+        rows = {"dense": (dense_few, 0, dense_thousand), "convolutional": (images, 0, 0)}
+        return {name: np.asarray(values)[:, None] * np.ones(2) for name, values in rows.items()}
+
+    assert [row[3] for row in study.judge(costs(0.6, 0.2, -0.1)).rows] == ["holds"] * 3
+    assert [row[3] for row in study.judge(costs(0.2, 0.4, -0.3)).rows] == ["FAILS"] * 3
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [(["--steps", "1"], "`--steps` must be at least 2"), (["--seeds", "0"], "`--seeds` must be at least 1")],
+)
+def test_a_mistake_is_one_line_before_any_work(
+    flags: list[str], words: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(study, "load_kept", lambda *_, **__: pytest.fail("work was started"))
+    assert study.main(["--out", str(tmp_path), *flags]) == 2
+    assert re.fullmatch(rf"error: [^\n]*{re.escape(words)}[^\n]*\n", capsys.readouterr().err)
