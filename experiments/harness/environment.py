@@ -5,7 +5,8 @@ from __future__ import annotations
 import importlib.metadata
 import sys
 
-PACKAGES = ("jax", "flax", "optax", "numpy")
+PEERS = ("dm-haiku", "equinox", "keras", "torch", "scikit-learn", "libtpu", "jax-cuda13-plugin")
+PACKAGES = ("jax", "flax", "optax", "numpy", *PEERS)
 
 
 def describe_environment() -> dict[str, object]:

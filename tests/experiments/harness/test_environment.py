@@ -5,15 +5,23 @@ import sys
 from pathlib import Path
 
 import jax
+import pytest
 
+from experiments.harness import environment
 from experiments.harness.environment import describe_environment
 
 
 def test_the_environment_names_device_and_versions() -> None:
     found = describe_environment()
     assert found["device"].startswith(jax.devices()[0].platform)
-    assert set(found["versions"]) == {"python", "jaxbn", "jax", "flax", "optax", "numpy"}
+    assert {"python", "jaxbn", "jax", "flax", "optax", "numpy"} <= set(found["versions"])
     assert found["versions"]["jax"] == jax.__version__
+
+
+def test_it_names_the_peers_that_are_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(environment, "PACKAGES", ("pytest", "no-such-package"))
+    assert set(describe_environment()["versions"]) == {"python", "jaxbn", "pytest"}
+    assert {"dm-haiku", "equinox", "keras", "torch", "scikit-learn"} <= set(environment.PEERS)
 
 
 def test_it_imports_neither_flax_nor_optax() -> None:
