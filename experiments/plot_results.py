@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
 from pathlib import Path
 
-from experiments.harness import config, results
+from rich.console import Console
+
+from experiments.harness import program, results
 from experiments.harness.errors import UserError
 from experiments.mnist.plot import MODELS, plot
 
@@ -20,19 +21,18 @@ class Config:
 
 
 def main(args: list[str] | None = None) -> int:
-    """Draw; the exit status is 0, or 2 for what the user can mend."""
-    try:
-        cfg = config.parse(Config, args, prog="python -m experiments.plot_results", description=__doc__ or "")
-        models = [name for name in MODELS if results.read_records(cfg.out / name / "metrics.jsonl")]
-        if not models:
-            raise UserError(f"`--out` must hold the results of an experiment, got {cfg.out} with none; run it first.")
-        plot(cfg.out, models)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    print(f"Drawn: {cfg.out / 'curves.png'}")
-    return 0
+    """Draw, and return the exit status."""
+    return program.run(Config, args, work)
+
+
+def work(cfg: Config, console: Console) -> None:
+    """Draw the curves of all models that have results."""
+    models = [name for name in MODELS if results.read_records(cfg.out / name / "metrics.jsonl")]
+    if not models:
+        raise UserError(f"`--out` must hold the results of an experiment, got {cfg.out} with none; run it first.")
+    plot(cfg.out, models)
+    console.print(f"Drawn: {cfg.out / 'curves.png'}", soft_wrap=True)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    program.leave(main())

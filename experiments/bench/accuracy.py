@@ -8,15 +8,14 @@ them. Writes `summary.json` and `summary.md`.
 from __future__ import annotations
 
 import dataclasses
-import sys
 from pathlib import Path
 
 import ml_dtypes
 import numpy as np
-import tyro
+from rich.console import Console
 
 from experiments.bench.peers import layers
-from experiments.harness import results
+from experiments.harness import config, program, results
 from experiments.harness.tables import Table, markdown
 
 SHAPE = (256, 8, 8, 16)
@@ -73,14 +72,19 @@ def measure() -> list[Table]:
     return [Table(OUTPUT, ["input", *found], forward), Table(GRADIENT, ["input", *found], backward)]
 
 
-def main(options: Options) -> int:
+def main(args: list[str] | None = None) -> int:
+    """Run the bench, and return the exit status."""
+    return program.run(Options, args, work)
+
+
+def work(options: Options, console: Console) -> None:
     """Measure, print and write the two tables."""
+    config.require_writable("--out", options.out)
     tables = measure()
     text = markdown(tables)
-    print(text)
+    console.print(text, soft_wrap=True)
     results.write_summary(options.out, {"measured": {table.title: table.cells() for table in tables}}, text)
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(tyro.cli(Options, prog="python -m experiments.bench.accuracy", description=__doc__)))
+    program.leave(main())

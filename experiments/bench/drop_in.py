@@ -13,9 +13,10 @@ kinks, until nobody's curve is another's. In double precision they are equal. Ab
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import itertools
-import sys
+import types
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -26,12 +27,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-import tyro
+from rich.console import Console
 
 import jaxbn.linen
 import jaxbn.nnx
-from experiments.bench.flax_examples import classes, cross_entropy
-from experiments.harness import results
+from experiments.bench.flax_examples import classes, cross_entropy, require_sources
+from experiments.harness import config, program, results
 from experiments.harness.data import load_mnist
 from experiments.harness.tables import Table, markdown
 
@@ -40,10 +41,22 @@ Batches = Iterator[tuple[Any, Any]]
 Losses = Callable[[Batches], list[float]]
 
 
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """The command line."""
+
+    sources: Path = Path("flax-0.12.8")
+    """Flax's sources."""
+    data_dir: Path | None = None
+    """A folder with the four official MNIST files, or a TFDS data directory; None to find or fetch the data."""
+    out: Path = Path("results/drop_in")
+    """The folder for the results."""
+
+
 def resnet(examples: Path, norm: Any, dtype: Any) -> Losses:
     """ResNet-18 of linen."""
-    vars(flax.linen)["BatchNorm"] = norm
-    names = {"nn": flax.linen, "jnp": jnp, "partial": functools.partial, "Any": Any, "ModuleDef": Any}
+    nn = types.SimpleNamespace(**vars(flax.linen) | {"BatchNorm": norm})
+    names = {"nn": nn, "jnp": jnp, "partial": functools.partial, "Any": Any, "ModuleDef": Any}
     found = classes(examples / "imagenet/models.py", names | {"Callable": Callable, "Sequence": tuple})
     sizes = {"stage_sizes": [2, 2, 2, 2], "block_cls": found["ResNetBlock"], "num_classes": 10, "num_filters": 16}
     net = found["ResNet"](**sizes, dtype=dtype)
@@ -75,8 +88,8 @@ def resnet(examples: Path, norm: Any, dtype: Any) -> Losses:
 
 def cnn(examples: Path, norm: Any, _: Any) -> Losses:
     """CNN of nnx."""
-    vars(flax.nnx)["BatchNorm"] = norm
-    net = classes(examples / "mnist/train.py", {"nnx": flax.nnx, "partial": functools.partial})["CNN"]
+    nnx = types.SimpleNamespace(**vars(flax.nnx) | {"BatchNorm": norm})
+    net = classes(examples / "mnist/train.py", {"nnx": nnx, "partial": functools.partial})["CNN"]
 
     @flax.nnx.jit
     def step(model: Any, optimizer: Any, rngs: Any, images: jax.Array, labels: jax.Array) -> jax.Array:
@@ -96,18 +109,16 @@ def cnn(examples: Path, norm: Any, _: Any) -> Losses:
     return losses
 
 
-def main(sources: Path = Path("flax-0.12.8"), data_dir: Path | None = None, out: Path = Path("results/drop_in")) -> int:
-    """Train Flax's example models with its batch norms and with ours, and compare the loss curves.
+def main(args: list[str] | None = None) -> int:
+    """Run the bench, and return the exit status."""
+    return program.run(Options, args, work)
 
-    Args:
-        sources: Flax's sources.
-        data_dir: A folder with the four official MNIST files, or a TFDS data directory; None to find or fetch the data.
-        out: The folder for the results.
-    """
-    if not (sources / "examples").is_dir():
-        print(f"`--sources` must be a folder with Flax's sources, got {sources}; {__doc__.splitlines()[4].strip()}")
-        return 1
-    mnist = load_mnist(data_dir)
+
+def work(options: Options, console: Console) -> None:
+    """Train, and compare the loss curves."""
+    require_sources(options.sources)
+    config.require_writable("--out", options.out)
+    mnist = load_mnist(options.data_dir)
     layers = {
         "ResNet-18, linen": (resnet, jaxbn.linen.BatchNorm, flax.linen.BatchNorm),
         "CNN, nnx": (cnn, jaxbn.nnx.BatchNorm, flax.nnx.BatchNorm),
@@ -118,7 +129,7 @@ def main(sources: Path = Path("flax-0.12.8"), data_dir: Path | None = None, out:
             images = jnp.asarray(mnist.train_images[: STEPS * BATCH].reshape(STEPS, BATCH, 28, 28, 1) / dtype(255))
             labels = jnp.asarray(mnist.train_labels[: STEPS * BATCH].reshape(STEPS, BATCH).astype(np.int32))
             curves = [
-                np.array(make(sources / "examples", norm, dtype)(zip(images, labels, strict=True)))
+                np.array(make(options.sources / "examples", norm, dtype)(zip(images, labels, strict=True)))
                 for norm in (ours, functools.partial(theirs, use_fast_variance=False), theirs)
             ]
         first, last = (f"{curves[0][i]:.4f}" for i in (0, -1))
@@ -127,10 +138,9 @@ def main(sources: Path = Path("flax-0.12.8"), data_dir: Path | None = None, out:
     heads = ["first", "last", "ours - Flax's stable", "ours - Flax's default", "Flax's stable - default"]
     table = Table(f"Loss of {STEPS} steps, and the largest difference of the curves", ["model", *heads], rows)
     text = markdown([table])
-    print(text)
-    results.write_summary(out, {"measured": table.cells()}, text)
-    return 0
+    console.print(text, soft_wrap=True)
+    results.write_summary(options.out, {"measured": table.cells()}, text)
 
 
 if __name__ == "__main__":
-    sys.exit(tyro.cli(main, prog="python -m experiments.bench.drop_in"))
+    program.leave(main())

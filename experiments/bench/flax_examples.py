@@ -9,6 +9,16 @@ from typing import Any
 import jax
 import optax
 
+from experiments.harness.errors import UserError
+
+DOWNLOAD = "pip download flax==0.12.8 --no-binary flax --no-deps --no-build-isolation && tar xzf flax-0.12.8.tar.gz"
+
+
+def require_sources(sources: Path) -> None:
+    """Refuse a folder without Flax's examples."""
+    if not (sources / "examples").is_dir():
+        raise UserError(f"`--sources` must be a folder with Flax's sources, got {sources}; get them by `{DOWNLOAD}`.")
+
 
 def classes(file: Path, namespace: dict[str, Any]) -> dict[str, Any]:
     """The classes that a file defines, without running the rest of it, which may need what is not installed."""

@@ -11,9 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-# `(x, train=) -> (y, what the layer remembers)`.
 Norm = Callable[..., tuple[jax.Array, Any]]
-# `(x, cotangent) -> (y, gradient)`, NumPy arrays in and out.
 Layer = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import statistics
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -20,9 +19,9 @@ from typing import Any
 
 import jax
 import numpy as np
-import tyro
+from rich.console import Console
 
-from experiments.harness import results
+from experiments.harness import config, program, results
 from experiments.harness.tables import Table, markdown
 from jaxbn.preprocess import fit_min_max, fit_pca, fit_standardize, fit_whiten, inverse_transform, transform
 
@@ -162,14 +161,19 @@ def measure() -> list[Table]:
     ]
 
 
-def main(options: Options) -> int:
+def main(args: list[str] | None = None) -> int:
+    """Run the bench, and return the exit status."""
+    return program.run(Options, args, work)
+
+
+def work(options: Options, console: Console) -> None:
     """Measure, print and write the three tables."""
+    config.require_writable("--out", options.out)
     tables = measure()
     text = markdown(tables)
-    print(text)
+    console.print(text, soft_wrap=True)
     results.write_summary(options.out, {"measured": {table.title: table.cells() for table in tables}}, text)
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(tyro.cli(Options, prog="python -m experiments.bench.preprocess", description=__doc__)))
+    program.leave(main())

@@ -19,7 +19,9 @@ T = TypeVar("T")
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """What all programs that train on MNIST are told; a subclass adds its own, and a docstring to what means more."""
+    """The settings of every program that trains on MNIST; a subclass adds its own, and redefines those whose default or
+    docstring differs.
+    """
 
     seeds: int = 1
     """How many seeds to train; mean and standard deviation are reported."""

@@ -6,7 +6,7 @@ The only place where what a run has computed becomes files.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +102,12 @@ def run_in_folder(
                 on_evaluation=keep,
             )
     return spent if first_step == steps else stopwatch.seconds()
+
+
+def require_resumable(out: Path, settings: Mapping[str, dict[str, Any]]) -> None:
+    """Refuse to resume runs, given by the names of their folders in `out`, with other settings than they had."""
+    for name, of_run in settings.items():
+        require_same_settings(out / name, of_run)
 
 
 def require_same_settings(folder: Path, settings: dict[str, Any]) -> None:

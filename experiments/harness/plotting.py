@@ -108,7 +108,6 @@ def curve(
             by_step.setdefault(record["step"], []).append(1 - record[metric] if error else record[metric])
     steps = sorted(by_step)
     values = [np.asarray(by_step[step]) for step in steps]
-    # A single point is no line.
     marker = "o" if len(steps) == 1 else ""
     ax.plot(steps, [v.mean() for v in values], marker=marker, label=label, color=colour, **style)
     if any(len(v) > 1 for v in values):

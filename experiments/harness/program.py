@@ -17,24 +17,23 @@ T = TypeVar("T")
 GOES_ON = " Every finished evaluation is kept; the same command with --resume goes on."
 
 
-def run(
-    config_class: type[T], args: Sequence[str] | None, name: str, description: str, work: Callable[[T, Console], None]
-) -> int:
+def run(config_class: type[T], args: Sequence[str] | None, work: Callable[[T, Console], None]) -> int:
     """Read the command line, and do the work.
 
     Args:
         config_class: as in `config.parse`.
         args: as in `config.parse`.
-        name: of the module, as in `python -m name`.
-        description: as in `config.parse`.
-        work: what to do with the configuration and a console.
+        work: what to do with the configuration and a console. Its module is the program: `--help` shows the module's
+            docstring, and its name as in `python -m name`.
 
     Returns:
         The exit status: 0, 2 for what the user can mend, 130 after Ctrl-C.
     """
-    console = make_console()
+    console, module = make_console(), sys.modules[work.__module__]
+    # Of a module that is run, `__name__` is "__main__"; its spec has the name by which it was found.
+    name = (module.__spec__.name if module.__spec__ else module.__name__).removesuffix(".__main__")
     try:
-        work(config.parse(config_class, args, prog=f"python -m {name}", description=description), console)
+        work(config.parse(config_class, args, prog=f"python -m {name}", description=module.__doc__ or ""), console)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -28,7 +28,7 @@ class JobConsole(Console):
 
 
 class Stopped(Exception):  # noqa: N818 - no error
-    """Another job has failed, or the user has had enough."""
+    """Another job has failed, or the user has pressed Ctrl-C."""
 
 
 def bars(console: Console) -> Progress:

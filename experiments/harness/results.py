@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,24 @@ def write_summary(
     found = describe_environment() if environment is None else environment
     write_json(folder / f"{name}.json", {**measured, **found})
     write_text(folder / f"{name}.md", text)
+
+
+@contextlib.contextmanager
+def reported(report: Callable[[dict[str, float]], None]) -> Iterator[dict[str, float]]:
+    """Report the seconds of the runs that the block has finished, also after Ctrl-C: they deserve their table.
+
+    Args:
+        report: called at the end with the seconds by name, unless there are none.
+
+    Yields:
+        An empty dict, to be filled.
+    """
+    seconds: dict[str, float] = {}
+    try:
+        yield seconds
+    finally:
+        if seconds:
+            report(seconds)
 
 
 def name_files(folder: Path, names: Iterable[str], console: Console) -> None:

@@ -1,4 +1,4 @@
-"""How long it took."""
+"""Measured time, which a resumed run continues."""
 
 from __future__ import annotations
 

@@ -8,6 +8,7 @@ transforms are fitted to the 55,000 training images alone, pixel by pixel. Three
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from rich.console import Console
 
-from experiments.harness import compilation, config, folder, program
+from experiments.harness import compilation, config, folder, program, results
 from experiments.harness.data import load_kept
 from experiments.harness.placement import fetch, place
 from experiments.preprocessing.plot import draw_clouds, draw_digits, draw_spectrum
@@ -54,7 +55,7 @@ class Config(config.Settings):
 
 def main(args: list[str] | None = None) -> int:
     """Run the experiment, and return the exit status."""
-    return program.run(Config, args, "experiments.preprocessing", __doc__ or "", work)
+    return program.run(Config, args, work)
 
 
 def work(cfg: Config, console: Console) -> None:
@@ -65,18 +66,13 @@ def work(cfg: Config, console: Console) -> None:
     training = pixels[runs.VALIDATION : runs.VALIDATION + runs.TRAINING]
     transforms = {shown: fit(training) for shown, fit in FITS.items()}
     draw_all(cfg.out, transforms, pixels[: runs.VALIDATION], labels[: runs.VALIDATION], console)
-    seconds: dict[str, float] = {}
-    try:
+    with results.reported(lambda seconds: report(cfg.out, MODELS, INPUTS, name_of, seconds, console)) as seconds:
         for shown in INPUTS:
             inputs = transform(transforms[shown], pixels) if shown in transforms else pixels
             for model in MODELS:
                 name, settings = name_of(model, shown), settings_of(model, shown, cfg)
                 net, data = runs.RUNS[model].model, classifier.on_device(inputs.reshape(images.shape), labels)
                 seconds[name] = lessons.train(cfg.out / name, net, settings, data, console, resume=cfg.resume)
-    finally:
-        # Also after Ctrl-C: what is finished deserves its table.
-        if seconds:
-            report(cfg.out, MODELS, INPUTS, name_of, seconds, console)
 
 
 def check(cfg: Config) -> None:
@@ -84,9 +80,8 @@ def check(cfg: Config) -> None:
     config.require_at_least("--steps", cfg.steps, 1)
     cfg.check()
     if cfg.resume:
-        for shown in INPUTS:
-            for model in MODELS:
-                folder.require_same_settings(cfg.out / name_of(model, shown), settings_of(model, shown, cfg))
+        runs_of = itertools.product(MODELS, INPUTS)
+        folder.require_resumable(cfg.out, {name_of(*run): settings_of(*run, cfg) for run in runs_of})
 
 
 def name_of(model: str, shown: str) -> str:

@@ -7,9 +7,8 @@ Rules: every choice was made on the first 5,000 training images, with training o
 on a test image; the nets that count train on all 60,000. Seeds are not selected: 0 to 9, each a run of its own, all of
 them printed. Nothing compiled is kept from run to run, so that every run pays for its compilation.
 
-Half a minute for ten seeds on 2 cores, three minutes with `--net tutorial`. Expect 99.31 % and 99.20 %. A single run of
-the fast net, `--seeds 1`, takes 7.0 s as the shell measures it: 0.6 s of imports, 2.5 s of compilation with the data
-read beside it, 3.3 s of training, and what is left for evaluation and files.
+Half a minute for ten seeds on 2 cores, three minutes with `--net tutorial`. `docs/speed.md` has the accuracies and
+times to expect.
 """
 
 from __future__ import annotations
@@ -55,7 +54,7 @@ class Config(config.Settings):
 
 def main(args: list[str] | None = None) -> int:
     """Run the experiment, and return the exit status."""
-    return program.run(Config, args, "experiments.speedrun", __doc__ or "", work)
+    return program.run(Config, args, work)
 
 
 def work(cfg: Config, console: Console) -> None:

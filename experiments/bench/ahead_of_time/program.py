@@ -21,10 +21,9 @@ HEAD = re.compile(r"(ENTRY )?%?([\w.\-]+) .*->.*\{\s*$")
 LINE = re.compile(r"\s+(ROOT )?%?([\w.\-]+) = (.*)$")
 CALLED = re.compile(r"(?:to_apply|calls)=%?([\w.\-]+)")
 CYCLES = re.compile(r'"estimated_cycles":"(\d+)"')
-# These move nothing.
 FREE = {"parameter", "constant", "iota", "tuple", "get-tuple-element", "bitcast", "after-all", "opt-barrier"}
 FREE |= {"partition-id", "replica-id"}
-# Inside of a fusion these hand on as much as they read.
+# Of these a fusion reads no more than their users need.
 TRANSPARENT = {"convert", "bitcast", "reshape", "copy", "reduce-precision"}
 SLICES = {"slice", "dynamic-slice", "gather"}
 

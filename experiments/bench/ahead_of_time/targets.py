@@ -19,7 +19,7 @@ from experiments.harness.errors import UserError
 
 # Without these libtpu looks for the TPU of this machine, and the CUDA plugin for its driver.
 TPU = {"TPU_SKIP_MDS_QUERY": "1", "TPU_WORKER_HOSTNAMES": "localhost"}
-# What needs a GPU to try is not tried.
+# Autotuning runs kernels on the GPU, and there is none.
 GPU = {
     "JAX_SKIP_CUDA_CONSTRAINTS_CHECK": "1",
     "XLA_FLAGS": "--xla_gpu_autotune_level=0 --xla_gpu_enable_triton_gemm=false",

@@ -22,17 +22,17 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
-import tyro
+from rich.console import Console
 
 from experiments.bench.ahead_of_time.targets import TARGETS, compiled, place
 from experiments.bench.compiled.layers import measure
 from experiments.bench.compiled.nets import mnist_nets, resnets
-from experiments.harness import plotting, results
+from experiments.bench.flax_examples import require_sources
+from experiments.harness import config, plotting, program, results
 from experiments.harness.environment import describe_environment
 from experiments.harness.errors import UserError
 from experiments.harness.tables import Table, markdown
@@ -152,44 +152,49 @@ def draw(path: Path, measured: list[dict[str, Any]]) -> None:
     plotting.save_figure(figure, path)
 
 
-def main(options: Options) -> int:
+def main(args: list[str] | None = None) -> int:
+    """Run the bench, and return the exit status."""
+    return program.run(Options, args, work)
+
+
+def check(options: Options) -> None:
+    """Refuse what can't be compiled, before any work."""
+    if not set(options.shapes) <= set(range(len(SHAPES))) or not options.shapes:
+        raise UserError(f"`--shapes` must be numbers from 0 to {len(SHAPES) - 1}, got {[*options.shapes]}.")
+    if any(net.startswith("resnet") for net in options.nets):
+        require_sources(options.sources)
+    config.require_writable("--out", options.out)
+
+
+def work(options: Options, console: Console) -> None:
     """Compile, and write the tables."""
-    wrong = set(options.shapes) - set(range(len(SHAPES)))
-    if wrong or not options.shapes:
-        print(f"`--shapes` must be numbers from 0 to {len(SHAPES) - 1}, got {sorted(wrong)}.", file=sys.stderr)
-        return 2
-    if any(net.startswith("resnet") for net in options.nets) and not (options.sources / "examples").is_dir():
-        print(f"`--sources` must be a folder with Flax's sources, got {options.sources}.", file=sys.stderr)
-        return 2
-    print(
-        f"Nothing is run on a device: these are programs compiled for {options.target}, and what they say.", flush=True
+    check(options)
+    target, out = TARGETS[options.target], options.out / options.target
+    there = place(target)
+    console.print(
+        f"Nothing is run on a device: these are programs compiled for {options.target}, and what they say.",
+        soft_wrap=True,
     )
-    target = TARGETS[options.target]
-    try:
-        there = place(target)
-    except UserError as error:
-        print(error, file=sys.stderr)
-        return 1
-    out = options.out / options.target
     if options.nets:
         found: Any = {}
         for net in options.nets:
             rows = mnist_nets() if net == "mnist" else resnets(int(net.removeprefix("resnet")), options.sources)
             found[net] = {row: compiled(step, arguments, target, there) for row, step, arguments in rows}
-            print(net, {row: n["seconds"] for row, n in found[net].items()}, flush=True)
+            seconds = {row: n["seconds"] for row, n in found[net].items()}
+            console.print(f"{net} {seconds}", soft_wrap=True)
         text, name = markdown(nets_table(net, rows) for net, rows in found.items()), "nets"
     else:
         found, name = [], "summary"
         for shape, dtype in (SHAPES[number] for number in options.shapes):
             found += measure(shape, dtype, target, there)
-            print(shape, dtype, {k: n["seconds"] for k, n in found[-1]["layers"].items()}, flush=True)
+            seconds = {name: n["seconds"] for name, n in found[-1]["layers"].items()}
+            console.print(f"{shape} {dtype} {seconds}", soft_wrap=True)
         text = tables(found)
         draw(out / "compiled.png", found)
-    print("\n" + text)
+    console.print("\n" + text, soft_wrap=True)
     environment = {**describe_environment(), "device": f"{options.target}, compiled for, not run"}
     results.write_summary(out, {"measured": found}, text, name=name, environment=environment)
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(tyro.cli(Options, prog="python -m experiments.bench.compiled", description=__doc__)))
+    program.leave(main())

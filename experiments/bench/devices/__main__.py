@@ -15,17 +15,17 @@ import contextlib
 import dataclasses
 import multiprocessing
 import statistics
-import sys
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-import tyro
+from rich.console import Console
 
 from experiments.bench.devices.calls import LAYERS, MEMBERS, MODES, prepare, see, turn
-from experiments.harness import results
+from experiments.harness import config, program, results
 from experiments.harness.environment import describe_environment
+from experiments.harness.errors import UserError
 from experiments.harness.tables import Table, markdown
 
 SEEN = (1, MEMBERS)
@@ -48,7 +48,7 @@ class Options:
     """The folder for the results."""
 
 
-def measure(options: Options) -> tuple[list[dict[str, Any]], dict[str, object]]:
+def measure(options: Options, console: Console) -> tuple[list[dict[str, Any]], dict[str, object]]:
     """What `prepare` tells of every way and layer, with the milliseconds of all rounds; the environment."""
     spawn = multiprocessing.get_context("spawn")
     with contextlib.ExitStack() as stack:
@@ -60,7 +60,7 @@ def measure(options: Options) -> tuple[list[dict[str, Any]], dict[str, object]]:
                 times = pool.submit(turn, options.least, number).result()
                 for m in measured[n]:
                     m.setdefault("milliseconds", []).append(times[m["way"], m["layer"]])
-            print(f"round {number + 1} of {options.rounds}", flush=True)
+            console.print(f"round {number + 1} of {options.rounds}")
     return [m for n in SEEN for m in measured[n]], environment
 
 
@@ -101,26 +101,35 @@ def alone_table(one: dict[str, dict[str, Any]], several: dict[str, dict[str, Any
     return Table(title, ["", "same bits", "time"], body)
 
 
-def main(options: Options) -> int:
-    """Measure, and write the tables."""
-    shape, rounds, least = options.shape, options.rounds, options.least
+def main(args: list[str] | None = None) -> int:
+    """Run the bench, and return the exit status."""
+    return program.run(Options, args, work)
+
+
+def check(options: Options) -> None:
+    """Refuse what can't be measured, before any work."""
+    shape = options.shape
     if len(shape) < 2 or min(shape) < 1 or shape[0] % MEMBERS:
-        print(f"`--shape` must be examples, a multiple of {MEMBERS}, and features, got {[*shape]}.", file=sys.stderr)
-        return 2
-    if rounds < 1 or least <= 0:
-        print(f"`--rounds` must be at least 1 and `--least` above 0, got {rounds}, {least}.", file=sys.stderr)
-        return 2
+        raise UserError(f"`--shape` must be examples, a multiple of {MEMBERS}, and features, got {[*shape]}.")
     if not options.ways:
-        print(f"`--ways` must name one of {', '.join(get_args(Way))}.", file=sys.stderr)
-        return 2
-    measured, environment = measure(options)
+        raise UserError(f"`--ways` must name at least one of {', '.join(get_args(Way))}.")
+    config.require_at_least("--rounds", options.rounds, 1)
+    if options.least <= 0:
+        raise UserError(f"`--least` must be above 0, got {options.least}.")
+    config.require_writable("--out", options.out)
+
+
+def work(options: Options, console: Console) -> None:
+    """Measure, and write the tables."""
+    check(options)
+    measured, environment = measure(options, console)
     text = tables(measured)
     if "pmap" in options.ways and all(m["way"] != "pmap" for m in measured):
         text += "\nWithout `pmap`, whose end this JAX announces.\n"
-    print("\n" + text)
-    results.write_summary(options.out, {"shape": [*shape], "measured": measured}, text, environment=environment)
-    return 0
+    console.print("\n" + text, soft_wrap=True)
+    found = {"shape": [*options.shape], "measured": measured}
+    results.write_summary(options.out, found, text, environment=environment)
 
 
 if __name__ == "__main__":
-    sys.exit(main(tyro.cli(Options, prog="python -m experiments.bench.devices", description=__doc__)))
+    program.leave(main())

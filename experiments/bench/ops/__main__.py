@@ -14,7 +14,6 @@ from __future__ import annotations
 import dataclasses
 import math
 import statistics
-import sys
 import time
 from pathlib import Path
 from typing import Any, Literal
@@ -22,13 +21,14 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
-import tyro
+from rich.console import Console
 
 from experiments.bench.ops.calls import Call, copy_calls, jax_calls
 from experiments.bench.ops.report import draw, tables
 from experiments.bench.ops.torch_calls import torch_calls
 from experiments.bench.peers import norms
-from experiments.harness import results
+from experiments.harness import config, program, results
+from experiments.harness.errors import UserError
 
 SHAPES = (
     (64, 100),
@@ -106,28 +106,37 @@ def measure(shape: tuple[int, ...], dtype: str, mode: str, options: Options) -> 
     return {"shape": list(shape), "dtype": dtype, "mode": mode, "microseconds": micro, "memory": memory}
 
 
-def main(options: Options) -> int:
+def main(args: list[str] | None = None) -> int:
+    """Run the bench, and return the exit status."""
+    return program.run(Options, args, work)
+
+
+def check(options: Options) -> None:
+    """Refuse what can't be measured, before any work."""
+    if not set(options.shapes) <= set(range(len(SHAPES))) or not options.shapes:
+        raise UserError(f"`--shapes` must be numbers from 0 to {len(SHAPES) - 1}, got {[*options.shapes]}.")
+    if not options.dtypes:
+        raise UserError("`--dtypes` must name at least one of float32, bfloat16.")
+    config.require_at_least("--rounds", options.rounds, 1)
+    config.require_writable("--out", options.out)
+
+
+def work(options: Options, console: Console) -> None:
     """Measure, and write the tables."""
-    wrong = set(options.shapes) - set(range(len(SHAPES)))
-    if wrong or not options.shapes:
-        print(f"`--shapes` must be numbers from 0 to {len(SHAPES) - 1}, got {sorted(wrong)}.", file=sys.stderr)
-        return 2
-    if not options.dtypes or options.rounds < 1:
-        print(f"`--dtypes` must name one and `--rounds` be at least 1, got {options.rounds}.", file=sys.stderr)
-        return 2
+    check(options)
     measured = []
     for number in options.shapes:
         for dtype in options.dtypes:
             for mode in PASSES:
                 measured.append(measure(SHAPES[number], dtype, mode, options))
                 way = measured[-1]["microseconds"]["in a loop"]
-                print(SHAPES[number], dtype, mode, {name: round(t, 1) for name, t in way.items()}, flush=True)
+                micro = {name: round(t, 1) for name, t in way.items()}
+                console.print(f"{SHAPES[number]} {dtype} {mode} {micro}", soft_wrap=True)
     text = tables(measured)
-    print("\n" + text)
+    console.print("\n" + text, soft_wrap=True)
     results.write_summary(options.out, {"measured": measured}, text)
     draw(options.out / "ops.png", measured)
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(tyro.cli(Options, prog="python -m experiments.bench.ops", description=__doc__)))
+    program.leave(main())

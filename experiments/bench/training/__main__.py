@@ -14,7 +14,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import statistics
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -22,12 +21,13 @@ from typing import Any, Literal
 
 import jax
 import numpy as np
-import tyro
+from rich.console import Console
 
-from experiments.bench import resnets
+from experiments.bench.flax_examples import require_sources
 from experiments.bench.training import loops, resnet_steps, torch_loop
 from experiments.bench.training.loops import Trainer
-from experiments.harness import results
+from experiments.harness import config, program, results
+from experiments.harness.errors import UserError
 from experiments.harness.tables import Table, markdown
 
 TEN = "jaxbn, ten seeds"
@@ -109,36 +109,45 @@ def tables(measured: list[dict[str, Any]]) -> list[Table]:
     ]
 
 
-def main(options: Options) -> int:
-    """Measure, and write the tables."""
+def main(args: list[str] | None = None) -> int:
+    """Run the bench, and return the exit status."""
+    return program.run(Options, args, work)
+
+
+def check(options: Options) -> None:
+    """Refuse what can't be measured, before any work."""
     wrong = set(options.frameworks) - set(MAKERS)
     if wrong:
-        print(f"`--frameworks` must be among {', '.join(MAKERS)}, got {', '.join(sorted(wrong))}.", file=sys.stderr)
-        return 2
-    if not (options.models or options.resnets) or "jaxbn" not in options.frameworks:
-        words = "`--models` or `--resnets` must name a model, and `--frameworks` ours, jaxbn, to compare with."
-        print(words, file=sys.stderr)
-        return 2
-    if min(options.steps, options.rounds) < 1:
-        print(f"`--steps` and `--rounds` must be at least 1, got {options.steps}, {options.rounds}.", file=sys.stderr)
-        return 2
-    if options.resnets and not (options.sources / resnets.FILE).is_file():
-        print(f"`--sources` must be a folder with Flax's sources, got {options.sources}.", file=sys.stderr)
-        return 2
+        raise UserError(f"`--frameworks` must be among {', '.join(MAKERS)}, got {', '.join(sorted(wrong))}.")
+    if "jaxbn" not in options.frameworks:
+        raise UserError("`--frameworks` must name ours, jaxbn, to compare with.")
+    if not (options.models or options.resnets):
+        raise UserError("`--models` or `--resnets` must name a model.")
+    config.require_at_least("--steps", options.steps, 1)
+    config.require_at_least("--rounds", options.rounds, 1)
+    if options.resnets:
+        require_sources(options.sources)
+    config.require_writable("--out", options.out)
+
+
+def work(options: Options, console: Console) -> None:
+    """Measure, and write the tables."""
+    check(options)
     # What is compiled is measured, whatever an earlier run has left.
     jax.config.update("jax_enable_compilation_cache", val=False)
     measured, nets = [], []
     for model in options.models:
         measured.append(measure(model, options))
-        print(model, {name: f"{t:.3f} ms" for name, t in measured[-1]["milliseconds"].items()}, flush=True)
+        times = {name: f"{t:.3f} ms" for name, t in measured[-1]["milliseconds"].items()}
+        console.print(f"{model} {times}", soft_wrap=True)
     for depth in options.resnets:
         nets.append(resnet_steps.measure(options.sources, depth, options.rounds))
-        print(f"ResNet-{depth}", {name: n["seconds"] for name, n in nets[-1]["norms"].items()}, flush=True)
+        seconds = {name: n["seconds"] for name, n in nets[-1]["norms"].items()}
+        console.print(f"ResNet-{depth} {seconds}", soft_wrap=True)
     text = markdown([*(tables(measured) if measured else []), *map(resnet_steps.table, nets)])
-    print("\n" + text)
+    console.print("\n" + text, soft_wrap=True)
     results.write_summary(options.out, {"measured": measured, "resnets": nets}, text)
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(tyro.cli(Options, prog="python -m experiments.bench.training", description=__doc__)))
+    program.leave(main())

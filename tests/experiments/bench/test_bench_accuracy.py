@@ -31,7 +31,7 @@ def test_errors_are_printed_and_written(
     x = np.random.default_rng(0).standard_normal(accuracy.SHAPE).astype(np.float32)
     monkeypatch.setattr(accuracy, "inputs", lambda: {"noise": x})
     monkeypatch.setattr(accuracy, "layers", lambda *_: {"ours": off_by(0.25), "theirs": off_by(0.5)})
-    assert accuracy.main(accuracy.Options(out=tmp_path)) == 0
+    assert accuracy.main(["--out", str(tmp_path)]) == 0
     text = (tmp_path / "summary.md").read_text()
     assert text in capsys.readouterr().out
     table = "| input | ours | theirs |\n| --- | ---: | ---: |\n| noise | 2.5e-01 | 5.0e-01 |"

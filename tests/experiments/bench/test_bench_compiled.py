@@ -154,24 +154,24 @@ def test_the_steps_learn_scale_and_bias(name):
 def test_a_missing_compiler_is_one_line(target, extra, monkeypatch, capsys, tmp_path):
     there = dataclasses.replace(targets.TARGETS[target], plugin="no_such_plugin")
     monkeypatch.setitem(compiled.TARGETS, target, there)
-    assert compiled.main(compiled.Options(target=target, out=tmp_path)) == 1
-    words = "The compiler for this target is not installed (no_such_plugin); `pip install -e '.[" + extra + "]'`.\n"
-    assert capsys.readouterr().err == words
+    assert compiled.main(["--target", target, "--out", str(tmp_path)]) == 2
+    words = f"The compiler for this target is not installed (no_such_plugin); `pip install -e '.[{extra}]'`."
+    assert capsys.readouterr() == ("", f"error: {words}\n")
 
 
 @pytest.mark.parametrize(
-    ("options", "words"),
+    ("flags", "words"),
     [
-        ({"shapes": (10,)}, "`--shapes` must be numbers from 0 to 9, got [10].\n"),
-        (
-            {"nets": ("resnet18",), "sources": Path("none")},
-            "`--sources` must be a folder with Flax's sources, got none.\n",
-        ),
+        ("--shapes 1 10", "`--shapes` must be numbers from 0 to 9, got [1, 10].\n"),
+        ("--shapes", "`--shapes` must be numbers from 0 to 9, got [].\n"),
+        ("--nets resnet18 --sources none", "`--sources` must be a folder with Flax's sources, got none; get them by "),
     ],
 )
-def test_a_mistake_is_one_line(options, words, capsys):
-    assert compiled.main(compiled.Options(target="h100", **options)) == 2
-    assert capsys.readouterr().err == words
+def test_a_mistake_is_one_line(flags, words, capsys):
+    assert compiled.main(["--target", "h100", *flags.split()]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: " + words)
+    assert said.count("\n") == 1
 
 
 def numbers(moved, cycles):
@@ -205,7 +205,7 @@ def test_tables():
 def test_the_first_line_and_the_files(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(compiled, "place", lambda _: None)
     monkeypatch.setattr(compiled, "measure", lambda *_: made_up(100)[:1])
-    assert compiled.main(compiled.Options(target="tpu-v5e", shapes=(0,), out=tmp_path)) == 0
+    assert compiled.main(["--target", "tpu-v5e", "--shapes", "0", "--out", str(tmp_path)]) == 0
     text = capsys.readouterr().out
     assert text.startswith("Nothing is run on a device")
     assert (tmp_path / "tpu-v5e/summary.md").read_text() in text
@@ -234,7 +234,7 @@ def test_the_tables_of_nets_are_kept(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(compiled, "place", lambda _: None)
     monkeypatch.setattr(compiled, "mnist_nets", lambda: [("mlp, 1 seed", None, ())])
     monkeypatch.setattr(compiled, "compiled", lambda *_: numbers(2e9, 7e6))
-    assert compiled.main(compiled.Options(target="tpu-v5e", nets=("mnist",), out=tmp_path)) == 0
+    assert compiled.main(["--target", "tpu-v5e", "--nets", "mnist", "--out", str(tmp_path)]) == 0
     text = (tmp_path / "tpu-v5e/nets.md").read_text()
     assert text in capsys.readouterr().out
     assert "| mlp, 1 seed | 2.000 | 7.000 | 3 |" in text

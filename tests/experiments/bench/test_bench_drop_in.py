@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import flax.linen
+import flax.nnx
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -13,6 +15,9 @@ import jaxbn.linen
 import jaxbn.nnx
 from experiments.bench import drop_in
 from experiments.harness.data import Mnist
+from tests.data import noise
+
+FLAX = flax.linen.BatchNorm, flax.nnx.BatchNorm
 
 
 @pytest.mark.slow
@@ -34,7 +39,7 @@ def test_curves_are_compared_printed_and_written(
     monkeypatch.setattr(drop_in, "resnet", make)
     monkeypatch.setattr(drop_in, "cnn", make)
     (tmp_path / "flax" / "examples").mkdir(parents=True)
-    assert drop_in.main(tmp_path / "flax", out=tmp_path / "out") == 0
+    assert drop_in.main(["--sources", str(tmp_path / "flax"), "--out", str(tmp_path / "out")]) == 0
     text = (tmp_path / "out" / "summary.md").read_text()
     assert text in capsys.readouterr().out
     title, _, head, _, *rows = text.splitlines()
@@ -47,8 +52,66 @@ def test_curves_are_compared_printed_and_written(
 
 
 def test_without_flaxs_sources_it_says_how_to_get_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert drop_in.main(tmp_path) == 1
-    assert "pip download flax" in capsys.readouterr().out
+    assert drop_in.main(["--sources", str(tmp_path)]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"error: `--sources` must be a folder with Flax's sources, got {tmp_path}; get them by `pip")
+    assert said.count("\n") == 1
+
+
+EXAMPLES = {
+    "imagenet/models.py": """
+class ResNetBlock:
+    pass
+
+class ResNet(nn.Module):
+    stage_sizes: Sequence[int]
+    block_cls: ModuleDef
+    num_classes: int
+    num_filters: int
+    dtype: Any
+
+    @nn.compact
+    def __call__(self, x, train: bool = True):
+        x = nn.BatchNorm(use_running_average=not train, axis_name="batch", dtype=self.dtype)(x.mean((1, 2)))
+        return nn.Dense(self.num_classes, dtype=self.dtype)(x)
+""",
+    "mnist/train.py": """
+class CNN(nnx.Module):
+    def __init__(self, rngs):
+        self.norm, self.dense = nnx.BatchNorm(1, rngs=rngs), nnx.Linear(1, 10, rngs=rngs)
+
+    def __call__(self, x, rngs):
+        return self.dense(self.norm(x.mean((1, 2))))
+""",
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("make", "ours", "theirs"),
+    [
+        (drop_in.resnet, jaxbn.linen.BatchNorm, flax.linen.BatchNorm),
+        (drop_in.cnn, jaxbn.nnx.BatchNorm, flax.nnx.BatchNorm),
+    ],
+)
+def test_the_examples_train_with_the_given_norm_and_flax_keeps_its_own(
+    make: Any, ours: Any, theirs: Any, tmp_path: Path
+) -> None:
+    for name, code in EXAMPLES.items():
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_text(code)
+    called = []
+
+    def norm(*args: Any, **options: Any) -> Any:
+        called.append(ours)
+        return ours(*args, **options)
+
+    images = noise(2, 64, 28, 28, 1, mean=0.5)
+    batches = [(jnp.asarray(x), jnp.arange(64) % 10) for x in images]
+    losses = make(tmp_path, norm, np.float32)(iter(batches))
+    assert called
+    assert (flax.linen.BatchNorm, flax.nnx.BatchNorm) == FLAX
+    np.testing.assert_allclose(losses, make(tmp_path, theirs, np.float32)(iter(batches)), rtol=1e-4)
 
 
 def test_the_classes_of_a_file_are_found_without_running_it(tmp_path: Path) -> None:

@@ -60,9 +60,9 @@ def test_a_loop_is_so_many_calls(name, mode):
 def test_tables_and_files(tmp_path, monkeypatch, capsys):
     # Peers do not bear the strict promotion of these tests, and not all of them are installed everywhere.
     monkeypatch.setattr(ops, "norms", lambda *args, **options: dict(list(norms(*args, **options).items())[:2]))
-    options = ops.Options(shapes=(0,), dtypes=("float32", "bfloat16"), rounds=1, least=1e-4, out=tmp_path)
+    flags = "--shapes 0 --dtypes float32 bfloat16 --rounds 1 --least 1e-4 --out"
     with jax.numpy_dtype_promotion("standard"):
-        assert ops.main(options) == 0
+        assert ops.main([*flags.split(), str(tmp_path)]) == 0
     measured = json.loads((tmp_path / "summary.json").read_text())["measured"]
     assert len(measured) == 2 * len(ops.PASSES)
     text = (tmp_path / "summary.md").read_text()
@@ -72,13 +72,21 @@ def test_tables_and_files(tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize(
-    ("options", "words"),
+    ("flags", "words"),
     [
-        (ops.Options(shapes=(8,)), "`--shapes` must be numbers from 0 to 7, got [8].\n"),
-        (ops.Options(shapes=()), "`--shapes` must be numbers from 0 to 7, got [].\n"),
-        (ops.Options(rounds=0), "`--dtypes` must name one and `--rounds` be at least 1, got 0.\n"),
+        ("--shapes 0 8", "`--shapes` must be numbers from 0 to 7, got [0, 8]."),
+        ("--shapes", "`--shapes` must be numbers from 0 to 7, got []."),
+        ("--dtypes", "`--dtypes` must name at least one of float32, bfloat16."),
+        ("--rounds 0", "`--rounds` must be at least 1, got 0."),
     ],
 )
-def test_a_mistake_is_one_line(options, words, capsys):
-    assert ops.main(options) == 2
-    assert capsys.readouterr().err == words
+def test_a_mistake_is_one_line(flags, words, capsys):
+    assert ops.main(flags.split()) == 2
+    assert capsys.readouterr() == ("", f"error: {words}\n")
+
+
+def test_a_folder_that_cannot_be_written_is_refused_before_any_measurement(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(ops, "measure", lambda *_: pytest.fail("it was measured"))
+    (tmp_path / "file").write_text("")
+    assert ops.main(["--out", str(tmp_path / "file")]) == 2
+    assert capsys.readouterr().err.startswith("error: `--out` must be a folder that can be written, got")

@@ -1,7 +1,6 @@
 """The bench of a training step of Flax's ResNets, with a stand-in of a few layers for Flax's sources."""
 
 import json
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -80,8 +79,8 @@ def test_it_measures_and_writes_its_table(sources, tmp_path, monkeypatch, capsys
     monkeypatch.setattr(resnet_steps, "LINEN", {"jaxbn": resnets.LINEN["jaxbn"]})
     monkeypatch.setattr(resnet_steps, "NNX", {"nnx": resnets.NNX["nnx"]})
     out = tmp_path / "out"
-    options = training.Options(models=(), resnets=(18,), sources=sources, rounds=2, out=out)
-    assert training.main(options) == 0
+    flags = ["--models", "--resnets", "18", "--sources", str(sources), "--rounds", "2", "--out", str(out)]
+    assert training.main(flags) == 0
     summary = json.loads((out / "summary.json").read_text())
     assert summary["measured"] == []
     (measured,) = summary["resnets"]
@@ -107,12 +106,14 @@ def test_table():
 
 
 @pytest.mark.parametrize(
-    ("options", "words"),
+    ("flags", "words"),
     [
-        ({"sources": Path("none")}, "`--sources` must be a folder with Flax's sources, got none.\n"),
-        ({"rounds": 0}, "`--steps` and `--rounds` must be at least 1, got 100, 0.\n"),
+        ("--sources none", "`--sources` must be a folder with Flax's sources, got none; get them by `pip download"),
+        ("--rounds 0", "`--rounds` must be at least 1, got 0."),
     ],
 )
-def test_a_mistake_is_one_line(options, words, capsys):
-    assert training.main(training.Options(resnets=(18,), **options)) == 2
-    assert capsys.readouterr().err == words
+def test_a_mistake_is_one_line(flags, words, capsys):
+    assert training.main(["--resnets", "18", *flags.split()]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: " + words)
+    assert said.count("\n") == 1

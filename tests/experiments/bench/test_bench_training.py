@@ -1,6 +1,7 @@
 """The bench of training loops: everyone trains, and the same net."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -19,8 +20,8 @@ def test_it_measures_whoever_is_there_and_writes_its_tables(tmp_path, monkeypatc
 
     monkeypatch.setitem(training.MAKERS, "Keras", missing)
     frameworks = ("jaxbn", "Flax", "PyTorch", "Keras", training.TEN)
-    options = training.Options(models=("mlp",), frameworks=frameworks, steps=2, rounds=1, out=tmp_path)
-    assert training.main(options) == 0
+    flags = ["--models", "mlp", "--steps", "2", "--rounds", "1", "--out", str(tmp_path)]
+    assert training.main([*flags, "--frameworks", *frameworks]) == 0
     measured = json.loads((tmp_path / "summary.json").read_text())["measured"]
     names = set(measured[0]["milliseconds"])
     assert {"jaxbn", "Flax", training.TEN} <= names <= set(frameworks) - {"Keras"}
@@ -29,17 +30,17 @@ def test_it_measures_whoever_is_there_and_writes_its_tables(tmp_path, monkeypatc
 
 
 @pytest.mark.parametrize(
-    "options",
+    ("flags", "words"),
     [
-        training.Options(frameworks=("Torch",)),
-        training.Options(steps=0),
-        training.Options(frameworks=("Flax",)),
-        training.Options(models=()),
+        ("--frameworks jaxbn Torch", "`--frameworks` must be among jaxbn, Flax, .*, got Torch"),
+        ("--frameworks Flax", "`--frameworks` must name ours, jaxbn, to compare with"),
+        ("--models", "`--models` or `--resnets` must name a model"),
+        ("--steps 0", "`--steps` must be at least 1, got 0"),
     ],
 )
-def test_a_mistake_is_one_line(options, capsys):
-    assert training.main(options) == 2
-    assert capsys.readouterr().err.count("\n") == 1
+def test_a_mistake_is_one_line(flags, words, capsys):
+    assert training.main(flags.split()) == 2
+    assert re.fullmatch(rf"error: {words}\.\n", capsys.readouterr().err)
 
 
 @pytest.mark.parametrize("name", RUNS)

@@ -7,6 +7,9 @@ import sys
 import pytest
 
 from experiments.harness import program
+from experiments.mnist import __main__ as mnist
+from experiments.studies import depth
+from tests.sources import ROOT
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,8 +29,26 @@ def test_after_ctrl_c_only_what_can_be_resumed_is_said_to_be(config_class, words
     def work(*_):
         raise KeyboardInterrupt
 
-    assert program.run(config_class, [], "experiments.it", "", work) == 130
+    assert program.run(config_class, [], work) == 130
     assert capsys.readouterr().err.endswith(words)
+
+
+def test_the_help_is_the_docstring_of_the_program_under_its_name(capsys):
+    for call in (mnist.main, depth.main):
+        with pytest.raises(SystemExit):
+            call(["--help"])
+    said = " ".join(capsys.readouterr().out.split())
+    assert "usage: python -m experiments.mnist [" in said
+    assert "usage: python -m experiments.studies.depth [" in said
+    assert depth.__doc__.split("?")[0] in said
+
+
+@pytest.mark.slow
+def test_a_program_that_is_run_knows_its_name():
+    command = [sys.executable, "-m", "experiments.docs", "--rot", "x"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.endswith("; see `python -m experiments.docs --help`.\n")
 
 
 @pytest.mark.parametrize("status", [0, 2, 130])

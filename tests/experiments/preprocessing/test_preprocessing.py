@@ -177,5 +177,5 @@ def test_a_user_error_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     def work(*_: Any) -> None:
         raise program.UserError("No.")
 
-    assert program.run(preprocessing.Config, [], "experiments.preprocessing", "", work) == 2
+    assert program.run(preprocessing.Config, [], work) == 2
     assert capsys.readouterr().err == "error: No.\n"
