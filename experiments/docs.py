@@ -1,20 +1,36 @@
-"""Paste the tables that programs wrote into the README and the docs: `python -m experiments.docs`.
+"""Put tables and figures that programs wrote into the README and the docs: `python -m experiments.docs`.
 
-A block begins with `<!-- table: results/ops/summary.md: forward -->`, a file and the title of a table in it, and ends
-with `<!-- end -->`. What is between them is replaced by that table, or by a few rows of it, whose first cells follow
-the title: `forward | 64x100 | 32x56x56x64`. A block whose file is not there stays as it is.
+A table stands between `<!-- table: results/ops/summary.md: forward -->`, a file and the title of a table in it, and
+`<!-- end -->`. What is between them is replaced by that table, or by a few rows of it, whose first cells follow the
+title: `forward | 64x100 | 32x56x56x64`.
+
+A figure, `![What it shows](ops.png)`, has `<!-- figure: results/ops/ops.png -->` in the line above: that file is copied
+to where the picture lies. What has no file in `results/` stays as it is.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import sys
 from pathlib import Path
 
-import tyro
+from rich.console import Console
+
+from experiments.harness import files, program
+from experiments.harness.errors import UserError
 
 BLOCK = re.compile(r"(<!-- table: (?P<file>\S+?): (?P<title>.+?) -->\n)(?P<table>.*?)(<!-- end -->)", re.DOTALL)
+FIGURE = re.compile(r"<!-- figure: (?P<file>\S+) -->\n!\[[^\]]*\]\((?P<picture>\S+)\)")
 TABLE = re.compile(r"^(?P<title>\S.*)\n\n(?P<table>(?:\|.*\n)+)", re.MULTILINE)
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """The command line."""
+
+    root: Path = Path()
+    """The folder with README.md, docs/ and results/."""
 
 
 def tables(summary: str) -> dict[str, str]:
@@ -50,28 +66,45 @@ def renewed(text: str, root: Path) -> tuple[str, list[str]]:
     return BLOCK.sub(table, text), missing
 
 
-def main(root: Path = Path()) -> int:
-    """Renew all tables.
+def copied(page: Path, root: Path) -> tuple[list[Path], list[str]]:
+    """Copy the figures of a page; the pictures that are new, and what could not be copied, in words."""
+    new, missing = [], []
+    for figure in FIGURE.finditer(page.read_text(encoding="utf-8")):
+        file, picture = root / figure["file"], page.parent / figure["picture"]
+        if not file.is_file():
+            missing.append(f"{figure['file']} is not there")
+        elif not picture.is_file() or picture.read_bytes() != file.read_bytes():
+            with files.whole_file(picture) as partial:
+                partial.write_bytes(file.read_bytes())
+            new.append(picture)
+    return new, missing
 
-    Args:
-        root: the folder with README.md, docs/ and results/.
-    """
-    pages = [root / "README.md", *sorted((root / "docs").glob("*.md"))]
+
+def main(args: list[str] | None = None) -> int:
+    """Renew all tables and figures, and return the exit status."""
+    return program.run(Config, args, work)
+
+
+def work(cfg: Config, console: Console) -> None:
+    """Renew what can be renewed, and name the rest."""
+    pages = [cfg.root / "README.md", *sorted((cfg.root / "docs").glob("*.md"))]
     if not pages[0].is_file():
-        print(f"`--root` must be the folder of README.md, got {root}.", file=sys.stderr)
-        return 2
-    wrong = 0
+        raise UserError(f"`--root` must be the folder of README.md, got {cfg.root}.")
+    left = 0
     for page in pages:
         old = page.read_text(encoding="utf-8")
-        new, missing = renewed(old, root)
+        new, missing = renewed(old, cfg.root)
+        pictures, absent = copied(page, cfg.root)
         if new != old:
-            page.write_text(new, encoding="utf-8")
-            print(f"{page}: renewed")
-        for reason in missing:
+            files.write_text(page, new)
+        for changed in [*([page] if new != old else []), *pictures]:
+            console.print(f"{changed}: renewed", soft_wrap=True)
+        for reason in (*missing, *absent):
             print(f"{page}: {reason}; left as it is", file=sys.stderr)
-        wrong += len(missing)
-    return 1 if wrong else 0
+        left += len([*missing, *absent])
+    if left:
+        raise UserError(f"{left} tables or figures could not be renewed; first run the programs that write them.")
 
 
 if __name__ == "__main__":
-    sys.exit(tyro.cli(main, description=__doc__))
+    program.leave(main())
