@@ -1,4 +1,6 @@
-"""Every check of arguments, and the wording of every error, in one place; `preprocess` has a few of its own.
+"""Every check of arguments of the core and the layers, and the wording of their errors.
+
+`interop`, `preprocess` and `inference` each have a file of checks for what only they can be given.
 
 Only static facts raise: dtypes, shapes, ranges of Python numbers. Values inside `jit` never do. A wrong dtype or type
 is a `TypeError`, a wrong shape or value a `ValueError`; the sentence names the argument, what was expected, what

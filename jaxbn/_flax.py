@@ -17,9 +17,9 @@ from jaxbn.running import BatchNormState
 
 
 def data(x: ArrayLike, dtype: DTypeLike | None) -> jax.Array:
-    """The input, floating or complex, in the wider of its own dtype and this.
+    """The input as a floating or complex array, in its own dtype or in `dtype`, whichever is wider.
 
-    Wider at once, narrower only at the end: statistics see all the digits there are.
+    A narrower `dtype` is applied to the output only, so that the statistics see all digits of the input.
     """
     if hasattr(x, "dtype") and not jnp.issubdtype(x.dtype, jnp.inexact):
         x = jnp.asarray(x, jnp.float32)

@@ -58,9 +58,9 @@ def of_batch(axes: tuple[int, ...], x: jax.Array, wide: jax.Array, weights: jax.
     Args:
         axes: the feature axes, in ascending order.
         x: the batch.
-        wide: what counts of it, and else 0, in the precision of the statistics. The derivative is taken by this one,
-            so that its parts are added in that precision; what it needs of the batch it takes from `x`, which is less
-            to keep.
+        wide: `x` with 0 where it is masked, in the precision of the statistics. The gradient flows through `wide`, so
+            that its parts are added in that precision. The backward pass reads the values from `x`, which it keeps
+            because it is smaller.
         weights: `None`, or booleans or weights that broadcast against `x`; no gradient flows to them.
     """
     return _of_batch(axes, x, wide, weights)

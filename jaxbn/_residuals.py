@@ -30,7 +30,7 @@ def weighted(values: jax.Array, weights: jax.Array | None) -> jax.Array:
 def project(
     values: jax.Array, x: jax.Array, weights: jax.Array | None, center: Center, axes: Sequence[int]
 ) -> tuple[jax.Array, jax.Array]:
-    """As in `_reduce`, of what counts of `x`."""
+    """`_reduce.project` with 0 for the masked values of `x`."""
     if weights is None:
         return _reduce.project(values, x, center, axes)
     return _made_again(lambda v, x, w, c: _reduce.project(v, _chosen(x, w), c, axes))(values, x, weights, center)
@@ -44,7 +44,7 @@ def expand(
     center: Center,
     axes: Sequence[int],
 ) -> jax.Array:
-    """As in `_reduce`, of what counts of `x`."""
+    """`_reduce.expand` with 0 for the masked values of `x`."""
     if weights is None:
         return _reduce.expand(constant, slope, x, center, axes)
     again = _made_again(lambda a, b, x, w, c: _reduce.expand(a, b, _chosen(x, w), c, axes))

@@ -129,5 +129,5 @@ def sync_moments(m: Moments, axis_name: AxisName) -> Moments:
 
 
 def rounded(statistics: Pivoted) -> Moments:
-    """With a mean of one number."""
+    """The public form, in which pivot and offset are added to one mean, rounded to its dtype."""
     return Moments(statistics.count, statistics.mean, statistics.m2)

@@ -194,6 +194,9 @@ class BatchNorm(nnx.BatchNorm):
             try:
                 self._remember(new)
             except TraceContextError:
+                # The model is no argument of a transformed function. Two users gain by going on here: one who calls
+                # `nnx.vmap(model)(x)` (flax issue 4760), and one who asks `nnx.eval_shape` for the shapes of a model in
+                # training (flax issue 4734). For all others it is an error.
                 seen = batch_moments(x, axis=axes, mask=mask)
                 if self.axis_name is not None:
                     seen = sync_moments(seen, self.axis_name)

@@ -70,9 +70,6 @@ def init_batch_norm(
         >>> params, state = init_batch_norm(3)
         >>> print(params.scale, params.bias, state.mean, state.var)
         [1. 1. 1.] [0. 0. 0.] [0. 0. 0.] [1. 1. 1.]
-
-    Reference:
-        Ioffe and Szegedy, "Batch normalization", ICML 2015, algorithm 2.
     """
     shape = _checks.features(features)
     dtype = _checks.float_dtype("dtype", dtype)

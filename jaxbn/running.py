@@ -64,9 +64,6 @@ def init_state(
         >>> print(init_state(3))
         BatchNormState(mean=Array([0., 0., 0.], dtype=float32), var=Array([1., 1., 1.], dtype=float32), \
 count=Array(0, dtype=int32))
-
-    Reference:
-        Ioffe and Szegedy, "Batch normalization", ICML 2015, algorithm 2.
     """
     shape = _checks.features(features)
     dtype = statistics_dtype(_checks.float_dtype("dtype", dtype))
@@ -85,7 +82,7 @@ def check_state(state: BatchNormState) -> None:
         state: `BatchNormState` of `[features]` arrays.
 
     Raises:
-        TypeError: `state` is none, is traced, or holds dtypes that it should not.
+        TypeError: `state` is not a `BatchNormState`, is traced, or holds dtypes that it should not.
         ValueError: NaN or inf, a negative variance or count, or shapes that differ; the first such feature is named.
 
     Example:
@@ -94,9 +91,6 @@ def check_state(state: BatchNormState) -> None:
         >>> check_state(state._replace(var=jnp.array([1.0, -2.0, 1.0])))
         Traceback (most recent call last):
         ValueError: `state.var` must be at least 0, got -2.0 for feature (1,), one of 1 such; restore an earlier state.
-
-    Reference:
-        Ioffe and Szegedy 2015, algorithm 2, which divides by `sqrt(var + epsilon)`.
     """
     _checks.state_values(state)
 
@@ -137,7 +131,7 @@ def update_state(
         [0.2] [1.1] 1
 
     Reference:
-        Ioffe and Szegedy 2015, section 3.1 (`ddof=1` is its unbiased estimate).
+        Ioffe and Szegedy, "Batch normalization", ICML 2015, section 3.1 (`ddof=1` is its unbiased estimate).
     """
     _checks.momentum(momentum)
     _checks.update_rule(averaging, ddof)

@@ -58,15 +58,15 @@ def recalibrate(
             batches are used, and fewer are no error.
         tolerance: stop when no mean and no standard deviation of any layer has a standard error above this, in running
             standard deviations, those returned: an error of the normalised output. The standard errors are
-            `sigma / sqrt(n)` and `sigma * sqrt((k + 2) / 4n)` for `n` independent samples of excess kurtosis `k`; of
-            several values in one sample, as the pixels of an image, each is taken for no better than the sample.
+            `sigma / sqrt(n)` and `sigma * sqrt((k + 2) / 4n)` for `n` independent samples of excess kurtosis `k`. The
+            pixels of an image depend on each other, so `n` counts images, not pixels.
         order: `"layers"` recalibrates a layer when all that come before it are done, so that it sees what it will see.
             It takes as many passes over the data as there are layers one behind the other. `"pass"` takes one pass, in
             which every layer sees the outputs of the old statistics. The two agree for a first layer, and where the
             statistics before a layer hardly move; the further they move, the more `"pass"` is off. A layer that is
             called twice counts both calls, and precedes itself with its old statistics.
-        prior: the old statistics count as so many samples. Least is the mean squared error of the mean for
-            `sigma**2 / delta**2` of them, whatever the number of samples, where the mean has moved by `delta`.
+        prior: the number of samples that the old statistics count as. Where the mean has moved by `delta`, the
+            mean squared error of the new mean is least for `sigma**2 / delta**2`, whatever the number of samples.
         axis_name: a mapped axis, or several, of `shard_map` or `vmap`, over which the batches are spread: either
             `apply` maps over it, or all of this is called inside. With sharded arrays under `jit` it is not needed.
 

@@ -45,7 +45,7 @@ def parameters(names: Convention, params: BatchNormParams) -> dict[str, np.ndarr
 
 
 def statistics(names: Convention, state: BatchNormState) -> dict[str, np.ndarray]:
-    """Likewise."""
+    """The running statistics by their names there, as copies that may be written to; what has no name is left out."""
     named = {names.mean: state.mean, names.var: state.var, names.count: state.count}
     return {name: np.array(part) for name, part in named.items() if name is not None}
 

@@ -70,8 +70,8 @@ def fit_center(
     `y = x - mean`.
 
     Args:
-        x: `[..., features, ...]`, floating or complex, or an iterable of such batches, of which one at a time is held;
-            a list is one of batches. Without `jax_enable_x64`, float64 is rounded to float32 first, as by any of JAX.
+        x: `[..., features, ...]`, floating or complex, or an iterable of such batches, of which one at a time is in
+            memory. A list is an iterable of batches. Without `jax_enable_x64`, JAX rounds float64 to float32 first.
         axis: the feature axis, or several: `-1` for every column of a table or every channel of images,
             `(1, 2, 3)` for every pixel of images `[n, height, width, channels]`.
         mask: `None`, or booleans or weights that broadcast to `x`, as in `batch_norm`; for batches an iterable.
@@ -122,7 +122,8 @@ def fit_standardize(
 
     Returns:
         `Scaling`. A constant feature becomes 0, and a feature without data is left as it is. The squares of deviations
-        have to be numbers: in float32, a spread below 1e-19 is none, and one above 1e19 is refused.
+        must neither underflow nor overflow: in float32, a spread below 1e-19 counts as constant, and one above 1e19
+        raises `ValueError`.
 
     Raises:
         TypeError: `x` is not floating or complex.

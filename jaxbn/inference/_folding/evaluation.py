@@ -19,7 +19,6 @@ _ELEMENTWISE = (
     "sub tan tanh xor"
 )
 ELEMENTWISE = frozenset(_ELEMENTWISE.split())
-# Every norm's multiplier has one.
 ROOTS = {"sqrt", "rsqrt", "cbrt", "pow"}
 
 
