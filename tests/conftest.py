@@ -28,7 +28,8 @@ def pytest_addoption(parser):
 
 def pytest_configure(config):
     jax.config.update("jax_num_cpu_devices", config.getoption("--devices"))
-    # Many tests compile the same small programs. Each process keeps its own, since another might read a half of one.
+    # Many tests compile the same small programs. Each test process has its own cache: in a shared one it could find a
+    # file that another process is still writing.
     folder = tempfile.TemporaryDirectory(prefix="jaxbn-tests-")
     config.add_cleanup(folder.cleanup)
     jax.config.update("jax_compilation_cache_dir", folder.name)

@@ -17,8 +17,11 @@ AFFINE = BatchNormParams(jnp.asarray([0.5, 2.0, -1.0]), jnp.asarray([0.0, 1.0, 3
 
 
 def test_every_member_has_a_state():
-    _, states = jax.jit(jax.vmap(lambda x: batch_norm(PARAMS, STATE, x, True)))(noise(2, 4, 3))
-    assert states.mean.shape == (2, 3)
+    x = noise(2, 4, 3, mean=5.0)
+    _, states = jax.jit(jax.vmap(lambda x: batch_norm(PARAMS, STATE, x, True)))(x)
+    for member, batch in enumerate(x):
+        expected = reference.running(*STATE, [reference.moments(batch)])
+        assert_close([part[member] for part in states], expected, TOLERANCE["float32"])
 
 
 def test_every_member_has_a_flag():

@@ -16,6 +16,7 @@ def mesh():
     return jax.make_mesh((4,), ("devices",), axis_types=(AxisType.Auto,))
 
 
+@pytest.mark.several_devices
 @pytest.mark.parametrize("name", ["linen-flax", "functional"])
 def test_sharded_batches_need_no_axis(name):
     net = NETS[name]()
@@ -27,6 +28,7 @@ def test_sharded_batches_need_no_axis(name):
 UNEVEN = (np.arange(10) < np.array([[10], [0], [3], [7]])).reshape(40, 1)
 
 
+@pytest.mark.several_devices
 @pytest.mark.parametrize("name", ["linen-ours", "functional"])
 def test_apply_that_maps_over_devices(name):
     net = NETS[name]()
@@ -47,7 +49,7 @@ def test_apply_that_maps_over_devices(name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("how", ["shard_map", "vmap"])
+@pytest.mark.parametrize("how", [pytest.param("shard_map", marks=pytest.mark.several_devices), "vmap"])
 def test_called_on_every_device(how):
     net = functional()
 

@@ -13,10 +13,12 @@ import numpy as np
 import pytest
 
 import jaxbn.linen
-from jaxbn import BatchNormParams, BatchNormState, batch_norm, init_state, normalization
+from jaxbn import BatchNormParams, batch_norm, init_state, normalization
 from jaxbn.inference import recalibrate
 from jaxbn.inference._recalibration import checks as _checks
+from tests import reference
 from tests.inference.nets_recalibrate import NETS, TRAINING, X, functional
+from tests.tolerances import TOLERANCE, assert_close
 
 NONE = BatchNormParams(None, None)
 STATE = init_state(5)
@@ -64,6 +66,7 @@ def imaginary(norm):
     return call(apply, {"batch_stats": {"mean": STATE.mean, "var": STATE.var}}, X + 1j * X)
 
 
+SEVERAL_DEVICES = {"axis-name"}
 # A readable id, the call, the error, and words that it must say.
 BAD_CALLS = [
     ("apply", call("model"), TypeError, r"`apply` must be a function \(variables, batch\), got str\.$"),
@@ -157,7 +160,13 @@ BAD_CALLS = [
 ]
 
 
-@pytest.mark.parametrize(("call", "error", "words"), [row[1:] for row in BAD_CALLS], ids=[row[0] for row in BAD_CALLS])
+CASES = [
+    pytest.param(*row[1:], id=row[0], marks=pytest.mark.several_devices if row[0] in SEVERAL_DEVICES else ())
+    for row in BAD_CALLS
+]
+
+
+@pytest.mark.parametrize(("call", "error", "words"), CASES)
 def test_words(call, error, words):
     before = normalization._evaluate, normalization.update_state, flax.nnx.BatchNorm.__call__
     with pytest.raises(error, match=words) as caught:
@@ -178,6 +187,7 @@ def line_in_checks(call):
 
 
 @pytest.mark.slow
+@pytest.mark.several_devices
 def test_every_message_is_in_the_table():
     heard = set().union(*(line_in_checks(row[1]) for row in BAD_CALLS))
     source = ast.walk(ast.parse(inspect.getsource(_checks)))
@@ -205,8 +215,9 @@ def test_another_thread_may_train_meanwhile():
         thread.join()
         return one(state, x)
 
-    recalibrate(apply, STATE, X)
-    assert isinstance(trained[0], BatchNormState)
+    new, _ = recalibrate(apply, STATE, X)
+    assert_close(new, recalibrate(one, STATE, X)[0])
+    assert_close(trained[0], reference.running(*STATE, [reference.moments(X)]), TOLERANCE["float32"])
 
 
 @pytest.mark.slow

@@ -16,6 +16,7 @@ from tests.tolerances import GRADIENT, TOLERANCE, assert_close
 
 SHAPE = (16, 3, 3, 6)
 WAYS = [("vmap", 1), *((name, 4) for name in get_args(devices.Way) if name != "vmap")]
+MARKED = [pytest.param(*way, marks=pytest.mark.several_devices if way[1] > 1 else ()) for way in WAYS]
 
 # Some versions of JAX announce the end of pmap wherever it is used.
 pytestmark = pytest.mark.filterwarnings(r"ignore:.*\bpmap\b:DeprecationWarning")
@@ -23,7 +24,7 @@ pytestmark = pytest.mark.filterwarnings(r"ignore:.*\bpmap\b:DeprecationWarning")
 
 @pytest.mark.slow
 @pytest.mark.parametrize("layer", ["jaxbn", "linen"])
-@pytest.mark.parametrize(("name", "number"), WAYS)
+@pytest.mark.parametrize(("name", "number"), MARKED)
 def test_every_way_takes_the_same_step(name, number, layer):
     way = calls.ways(number)[name]
     norm = calls.LAYERS[layer](use_running_average=False, axis_name=way.axis_name)
@@ -38,6 +39,7 @@ def test_every_way_takes_the_same_step(name, number, layer):
     assert_close([updates["batch_stats"][part] for part in ("mean", "var")], stats[:2], TOLERANCE["float32"])
 
 
+@pytest.mark.several_devices
 def test_collectives_are_counted_as_in_the_tests():
     way = calls.ways(4)["shard_map"]
     norm = calls.LAYERS["jaxbn"](use_running_average=False, axis_name=way.axis_name)

@@ -1,3 +1,5 @@
+"""The official download: a file arrives, or the reason is told, soon where nothing is sent."""
+
 import http.server
 import socket
 import threading
@@ -12,6 +14,12 @@ from experiments.harness.data.errors import DamagedDataError, SourceError
 from experiments.harness.data.registry import OfficialFile
 
 CONTENT = bytes(range(256)) * 1000
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However busy the machine is; a test of what is given up takes a shorter time."""
+    monkeypatch.setattr(patience, "STALL_SECONDS", 600.0)
 
 
 class Handler(http.server.BaseHTTPRequestHandler):

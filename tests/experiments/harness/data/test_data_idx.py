@@ -1,3 +1,5 @@
+"""The official file format: what is encoded is decoded, and what is damaged is refused."""
+
 import hypothesis.extra.numpy as hnp
 import numpy as np
 import pytest

@@ -1,3 +1,5 @@
+"""How long a source is waited for, with a clock that is set by hand."""
+
 import pytest
 
 from experiments.harness.data.errors import SourceError

@@ -1,3 +1,5 @@
+"""Pickled arrays are read without running anything that a pickle may ask for."""
+
 import io
 import os
 import pickle

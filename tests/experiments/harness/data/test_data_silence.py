@@ -1,3 +1,5 @@
+"""Nothing of what TFDS and TensorFlow say is heard, and everything afterwards."""
+
 import logging
 import sys
 import warnings

