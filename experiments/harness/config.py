@@ -19,9 +19,7 @@ T = TypeVar("T")
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """The settings of every program that trains on MNIST; a subclass adds its own, and redefines those whose default or
-    docstring differs.
-    """
+    """The settings of every program that trains on MNIST; a subclass adds its own and redefines what differs."""
 
     seeds: int = 1
     """How many seeds to train; mean and standard deviation are reported."""

@@ -1,5 +1,6 @@
 """Result files: what is written comes back, and what is broken is said in one line."""
 
+import contextlib
 import json
 import re
 from pathlib import Path
@@ -61,3 +62,14 @@ def test_a_summary_is_two_files_with_the_environment(given: Any, tmp_path: Path)
     assert (tmp_path / "out" / "nets.md").read_text() == "text\n"
     expected = {"acc": [0.1], **(given or describe_environment())}
     assert json.loads((tmp_path / "out" / "nets.json").read_text()) == expected
+
+
+@pytest.mark.parametrize("finished", [{}, {"mlp": 1.5}])
+@pytest.mark.parametrize("stopped", [False, True])
+def test_what_is_finished_is_reported_also_after_ctrl_c(stopped: bool, finished: dict[str, float]) -> None:
+    told: list[dict[str, float]] = []
+    with contextlib.suppress(KeyboardInterrupt), results.reported(told.append) as seconds:
+        seconds.update(finished)
+        if stopped:
+            raise KeyboardInterrupt
+    assert told == ([finished] if finished else [])
