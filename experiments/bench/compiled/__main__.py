@@ -15,14 +15,13 @@ With `--nets` one training step of whole nets instead: Flax's ResNets, of Flax's
 ten in one program.
 
 Needs `pip install -e '.[aot-tpu]'` or `'.[aot-cuda]'`. About 2 minutes on 2 cores for a target. Writes `summary.json`,
-`summary.md` and `compiled.png`, or `nets.json` and `nets.md`, to a folder for every target.
+`summary.md` and `compiled.png`, or `nets.json` and `nets.md`, to a folder for every target, and beside these folders a
+`summary.md` of all targets that are there.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import math
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -31,11 +30,13 @@ from rich.console import Console
 from experiments.bench.ahead_of_time.targets import TARGETS, compiled, place
 from experiments.bench.compiled.layers import measure
 from experiments.bench.compiled.nets import mnist_nets, resnets
+from experiments.bench.compiled.overview import overview
+from experiments.bench.compiled.report import draw, nets_table, tables
 from experiments.bench.flax_examples import require_sources
-from experiments.harness import config, plotting, program, results
+from experiments.harness import config, files, program, results
 from experiments.harness.environment import describe_environment
 from experiments.harness.errors import UserError
-from experiments.harness.tables import Table, markdown
+from experiments.harness.tables import markdown
 
 SHAPES: tuple[tuple[tuple[int, ...], str], ...] = (
     ((64, 100), "float32"),
@@ -49,8 +50,6 @@ SHAPES: tuple[tuple[tuple[int, ...], str], ...] = (
     ((128, 14, 14, 1024), "bfloat16"),
     ((8192, 4096), "bfloat16"),
 )
-# Ratios of smaller data count for less: what they cost is the start of a kernel.
-LARGE = 2**20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,89 +66,6 @@ class Options:
     """Flax's sources, for the ResNets."""
     out: Path = Path("results/compiled")
     """The folder for the results."""
-
-
-def decisive(layers: dict[str, Any]) -> str:
-    """Cycles where the compiler estimates them, as the TPU's does, or the bytes."""
-    return "cycles" if all(numbers["cycles"] for numbers in layers.values()) else "bytes"
-
-
-def label(m: dict[str, Any]) -> str:
-    """The shape and the dtype."""
-    return "x".join(map(str, m["shape"])) + {"float32": " f32", "bfloat16": " bf16"}[m["dtype"]]
-
-
-def tables(measured: list[dict[str, Any]]) -> str:
-    """Markdown, for either mode: our part of what everyone needs, and what everyone needs."""
-    quantities: dict[str, Callable[[dict[str, Any], dict[str, Any]], str]] = {
-        "passes over the data": lambda n, m: f"{n['bytes'] / m['size']:.2f}",
-        "temporary memory, as a multiple of the data": lambda n, m: f"{n['temporary'] / m['size']:.2f}",
-        "kernels": lambda n, _: f"{n['kernels']}",
-        "seconds to trace, lower and compile": lambda n, _: f"{sum(n['seconds']):.2f}",
-    }
-    found = []
-    for mode in dict.fromkeys(m["mode"] for m in measured):
-        rows = [m for m in measured if m["mode"] == mode]
-        found.append(ratio_table(f"{mode}: {decisive(rows[0]['layers'])} of ours / others", rows))
-        names = list(rows[0]["layers"])
-        for title, cell in quantities.items():
-            body = [[label(m), *(cell(m["layers"][name], m) for name in names)] for m in rows]
-            found.append(Table(f"{mode}: {title}", ["data", *names], body))
-    return markdown(found)
-
-
-def ratio_table(title: str, rows: list[dict[str, Any]]) -> Table:
-    """Ours, and ours as a part of everyone's, with the geometric mean and the worst of the larger data."""
-    quantity = decisive(rows[0]["layers"])
-    names = [name for name in rows[0]["layers"] if name != "jaxbn"]
-    ratios = [[m["layers"]["jaxbn"][quantity] / m["layers"][name][quantity] for name in names] for m in rows]
-    large = [r for r, m in zip(ratios, rows, strict=True) if m["size"] >= LARGE]
-    means = [math.exp(sum(map(math.log, column)) / len(rows)) for column in zip(*ratios, strict=True)]
-    body = [
-        [label(m), f"{m['layers']['jaxbn'][quantity]:.0f}", *map(two, r)] for m, r in zip(rows, ratios, strict=True)
-    ]
-    body.append(["geometric mean", "", *map(two, means)])
-    if large:
-        body.append(["worst of 1 MB or more", "", *map(two, map(max, zip(*large, strict=True)))])
-    return Table(title, ["data", f"jaxbn, {quantity}", *names], body)
-
-
-def two(ratio: float) -> str:
-    return f"{ratio:.2f}"
-
-
-def nets_table(net: str, found: dict[str, Any]) -> Table:
-    """A row for every norm or form of the net."""
-    heads = ["norm or form", "GB moved", "million cycles", "kernels", "temporary GB", "lines of HLO"]
-    body = [
-        [
-            name,
-            f"{n['bytes'] / 1e9:.3f}",
-            f"{n['cycles'] / 1e6:.3f}" if n["cycles"] else "",
-            f"{n['kernels']}",
-            f"{n['temporary'] / 1e9:.3f}",
-            f"{n['lines']}",
-            *map(two, n["seconds"]),
-        ]
-        for name, n in found.items()
-    ]
-    return Table(f"A training step of {net}", [*heads, "s to trace", "s to lower", "s to compile"], body)
-
-
-def draw(path: Path, measured: list[dict[str, Any]]) -> None:
-    """What everyone needs as a multiple of what we need: a row of dots for every shape."""
-    modes = list(dict.fromkeys(m["mode"] for m in measured))
-    figure, axes = plotting.new_figure(len(modes))
-    for ax, mode in zip(axes, modes, strict=True):
-        rows = [m for m in measured if m["mode"] == mode]
-        quantity = decisive(rows[0]["layers"])
-        needed = [{name: n[quantity] for name, n in m["layers"].items()} for m in rows]
-        names = [name for name in needed[0] if name != "jaxbn"]
-        plotting.dots(ax, {name: [n[name] / n["jaxbn"] for n in needed] for name in names}, list(map(label, rows)))
-        ax.set(xlabel=f"{quantity} / {quantity} of jaxbn", title=mode)
-    axes[0].set_ylabel("data")
-    axes[-1].legend(fontsize=8)
-    plotting.save_figure(figure, path)
 
 
 def main(args: list[str] | None = None) -> int:
@@ -194,6 +110,7 @@ def work(options: Options, console: Console) -> None:
     console.print("\n" + text, soft_wrap=True)
     environment = {**describe_environment(), "device": f"{options.target}, compiled for, not run"}
     results.write_summary(out, {"measured": found}, text, name=name, environment=environment)
+    files.write_text(options.out / "summary.md", markdown(overview(options.out)))
 
 
 if __name__ == "__main__":

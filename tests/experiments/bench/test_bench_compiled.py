@@ -12,8 +12,9 @@ import pytest
 from experiments.bench.ahead_of_time import program as hlo
 from experiments.bench.ahead_of_time import targets
 from experiments.bench.compiled import __main__ as compiled
-from experiments.bench.compiled import layers, nets
+from experiments.bench.compiled import layers, nets, overview, report
 from experiments.bench.peers import norms
+from experiments.harness.files import write_json
 from experiments.harness.tables import markdown
 from experiments.tutorial import classifier
 from tests import reference
@@ -188,17 +189,17 @@ def made_up(cycles):
 
 
 def test_tables():
-    text = compiled.tables(made_up(0))
+    text = report.tables(made_up(0))
     assert "forward: bytes of ours / others" in text
     assert "| 10x10 f32 | 1200 | 0.50 |" in text
     assert "| geometric mean |  | 1.00 |\n| worst of 1 MB or more |  | 2.00 |" in text
     assert "| 10x10 f32 | 3.00 | 6.00 |\n| 1024x1024 bf16 | 4.00 | 2.00 |" in text
     assert "| 10x10 f32 | 0.12 | 0.12 |" in text
     assert "| 10x10 f32 | 1.75 | 1.75 |" in text
-    text = compiled.tables(made_up(100))
+    text = report.tables(made_up(100))
     assert "forward: cycles of ours / others" in text
     assert "| geometric mean |  | 0.50 |\n| worst of 1 MB or more |  | 1.00 |" in text
-    table = compiled.nets_table("resnet18", {"linen": numbers(2e9, 0)})
+    table = report.nets_table("resnet18", {"linen": numbers(2e9, 0)})
     assert "| linen | 2.000 |  | 3 | 0.000 | 9 | 0.50 | 0.25 | 1.00 |" in markdown([table])
 
 
@@ -211,6 +212,7 @@ def test_the_first_line_and_the_files(tmp_path, monkeypatch, capsys):
     assert (tmp_path / "tpu-v5e/summary.md").read_text() in text
     assert json.loads((tmp_path / "tpu-v5e/summary.json").read_text())["measured"] == made_up(100)[:1]
     assert (tmp_path / "tpu-v5e/compiled.png").stat().st_size > 0
+    assert "| TPU v5e, forward | estimated cycles | 0.25 |" in (tmp_path / "summary.md").read_text()
 
 
 @pytest.mark.slow
@@ -240,6 +242,37 @@ def test_the_tables_of_nets_are_kept(tmp_path, monkeypatch, capsys):
     assert "| mlp, 1 seed | 2.000 | 7.000 | 3 |" in text
     kept = json.loads((tmp_path / "tpu-v5e/nets.json").read_text())
     assert kept["measured"] == {"mnist": {"mlp, 1 seed": numbers(2e9, 7e6)}}
+
+
+def test_all_targets_side_by_side(tmp_path):
+    assert overview.overview(tmp_path) == []
+    resnet = {"resnet18": {"jaxbn": numbers(2.5e9, 7e6), "linen": numbers(1e9, 5e6)}}
+    without = {net: {name: n | {"cycles": 0} for name, n in rows.items()} for net, rows in resnet.items()}
+    found = {
+        "tpu-v6e/summary": made_up(100),
+        "h100/summary": [m | {"mode": "forward+backward"} for m in made_up(0)],
+        "tpu-v5e/nets": resnet | {"mnist": {"mlp, 1 seed": numbers(3e6, 5e4)}},
+        "h100/nets": without,
+    }
+    for name, measured in found.items():
+        write_json(tmp_path / f"{name}.json", {"measured": measured})
+    layers, resnets, tutorial = overview.overview(tmp_path)
+    assert layers.header == ["target, mode", "what", "linen"]
+    assert layers.rows == [
+        ["TPU v6e, forward", "estimated cycles", "0.50"],
+        ["H100, forward and backward", "bytes moved", "1.00"],
+    ]
+    columns = ["TPU v5e, million cycles", "TPU v5e, GB moved", "H100, GB moved", "H100, kernels"]
+    assert resnets.header == ["net, norm", *columns]
+    assert resnets.rows == [
+        ["ResNet-18, jaxbn", "7.00", "2.50", "2.50", "3"],
+        ["ResNet-18, linen", "5.00", "1.00", "1.00", "3"],
+    ]
+    assert (tutorial.header, tutorial.rows) == (["net", "TPU v5e, million cycles"], [["mlp, 1 seed", "0.050"]])
+
+
+def test_every_target_has_a_name():
+    assert list(overview.TARGETS) == list(targets.TARGETS)
 
 
 def test_the_description_of_the_gpu_is_here():
