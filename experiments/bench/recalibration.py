@@ -108,7 +108,7 @@ def measure() -> list[Table]:
 
 def main(args: list[str] | None = None) -> int:
     """Measure, and return the exit status."""
-    return program.run(Options, args, "experiments.bench.recalibration", __doc__ or "", work)
+    return program.run(Options, args, work)
 
 
 def work(options: Options, console: Console) -> None:

@@ -116,7 +116,7 @@ def test_set_statistics(model: nn.Module) -> Any:
 
 def main(args: list[str] | None = None) -> int:
     """Run the study, and return the exit status."""
-    return program.run(Config, args, "experiments.studies.tutorial_1000", __doc__ or "", work)
+    return program.run(Config, args, work)
 
 
 def work(cfg: Config, console: Console) -> None:

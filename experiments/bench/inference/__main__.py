@@ -21,8 +21,8 @@ import jax.numpy as jnp
 import numpy as np
 from rich.console import Console
 
-from experiments.bench import resnets
 from experiments.bench.ahead_of_time.targets import TARGETS, compiled, place
+from experiments.bench.flax_examples import require_sources
 from experiments.bench.inference.nets import Net, make_net
 from experiments.bench.inference.torch_nets import torch_calls
 from experiments.bench.turns import medians
@@ -67,7 +67,7 @@ class Options:
 
 def main(args: list[str] | None = None) -> int:
     """Measure, and return the exit status."""
-    return program.run(Options, args, "experiments.bench.inference", __doc__ or "", work)
+    return program.run(Options, args, work)
 
 
 def work(options: Options, console: Console) -> None:
@@ -75,8 +75,8 @@ def work(options: Options, console: Console) -> None:
     if min(options.batches, default=0) < 1:
         raise UserError(f"`--batches` must be numbers from 1 on, got {[*options.batches]}.")
     config.require_at_least("--rounds", options.rounds, 1)
-    if any(net.startswith("resnet") for net in options.nets) and not (options.sources / resnets.FILE).is_file():
-        raise UserError(f"`--sources` must be a folder with Flax's sources, got {options.sources}.")
+    if any(net.startswith("resnet") for net in options.nets):
+        require_sources(options.sources)
     out = options.out if options.target == "here" else options.out / options.target
     config.require_writable("--out", out)
     read = reader(options)

@@ -37,7 +37,7 @@ class Config(config.Settings):
 
 def main(args: list[str] | None = None) -> int:
     """Run the study, and return the exit status."""
-    return program.run(Config, args, "experiments.studies.population", __doc__ or "", work)
+    return program.run(Config, args, work)
 
 
 def work(cfg: Config, console: Console) -> None:
