@@ -32,10 +32,10 @@ def test_every_file_says_what_holds():
 class Item:
     """A case of a test, as pytest collects it."""
 
-    def __init__(self, name, **indices):
-        self.nodeid, self.marker = f"{name}[{indices}]", None
-        if indices:
-            self.callspec = types.SimpleNamespace(indices=indices)
+    def __init__(self, name, **params):
+        self.nodeid, self.marker = f"{name}[{params}]", None
+        if params:
+            self.callspec = types.SimpleNamespace(params=params)
 
     def add_marker(self, marker):
         self.marker = marker
@@ -47,12 +47,12 @@ def test_a_quick_run_shows_each_value_of_each_parameter_in_as_few_cases_as_neede
     grid = [Item("grid", **dict(zip(sizes, indices, strict=True))) for indices in values]
     others = [Item("alone"), *(Item("one", dtype=i) for i in range(3))]
     mark_the_others([*others, *grid], "slow")
-    quick = [item.callspec.indices for item in grid if item.marker is None]
+    quick = [item.callspec.params for item in grid if item.marker is None]
     assert {(name, i) for indices in quick for name, i in indices.items()} == {
         (n, i) for n in sizes for i in range(sizes[n])
     }
     assert len(quick) == 4
-    assert all(item.marker == "slow" for item in grid if item.callspec.indices not in quick)
+    assert all(item.marker == "slow" for item in grid if item.callspec.params not in quick)
     assert not any(item.marker for item in others)
 
 
