@@ -70,7 +70,8 @@ class BatchNorm(nnx.BatchNorm):
         mean_init: the initialiser of the running mean.
         var_init: the initialiser of the running variance.
         averaging: `"ema"`, `"warmup"` or `"cumulative"`; the last two keep a `BatchStat` named `count`, which has to be
-            set beside statistics that come from elsewhere, or the first batch replaces them.
+            set beside statistics that come from elsewhere, or the first batch replaces them. Set later, on the layer,
+            it adds that variable where it is missing, which has to happen before `nnx.split`.
         ddof: 1 for an unbiased running variance, as in PyTorch.
 
     Example:
@@ -132,8 +133,6 @@ class BatchNorm(nnx.BatchNorm):
         )
         self.mean = nnx.BatchStat(state.mean)
         self.var = nnx.BatchStat(state.var)
-        if averaging != "ema":
-            self.count = nnx.BatchStat(state.count)
 
         self.num_features = num_features  # type: ignore[assignment]  # wider than Flax's, as are axis and axis_name
         self.use_running_average = use_running_average
@@ -150,6 +149,16 @@ class BatchNorm(nnx.BatchNorm):
         self.promote_dtype = promote_dtype
         self.averaging = averaging
         self.ddof = ddof
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "averaging":
+            _checks.update_rule(value, 0)
+            # Here and not in the first call: a state that `scan` carries can't get a variable on the way.
+            if value != "ema" and not hasattr(self, "count"):
+                # One for each member of an ensemble, whose statistics have leading axes.
+                members = self.mean[...].shape[: -len(_checks.features(self.num_features))]
+                self.count = nnx.BatchStat(jnp.zeros(members, jnp.int32))
+        super().__setattr__(name, value)
 
     def __call__(
         self, x: ArrayLike, use_running_average: ArrayLike | None = None, *, mask: ArrayLike | None = None
