@@ -1,7 +1,8 @@
 """To and from other frameworks' layers, on plain dicts of arrays; no framework is imported.
 
-`params, state = from_torch(model.state_dict(), "layer1.0.bn1")`, and back with `to_torch`. What the numbers mean in
-each framework is said in `conventions`.
+`params, state = from_torch(model.state_dict(), "layer1.0.bn1")`, and back with `to_torch`; all batch norms of a model
+at once, `{path: (params, state)}`, by `from_torch(model.state_dict())`. What the numbers mean in each framework is said
+in `conventions`.
 """
 
 # What each framework means by its numbers.
@@ -19,5 +20,8 @@ from jaxbn.interop.linen import from_linen as from_linen
 from jaxbn.interop.linen import to_linen as to_linen
 from jaxbn.interop.nnx import from_nnx as from_nnx
 from jaxbn.interop.nnx import to_nnx as to_nnx
+
+# The layers of a model, called as in another one.
+from jaxbn.interop.renaming import rename as rename
 from jaxbn.interop.torch import from_torch as from_torch
 from jaxbn.interop.torch import to_torch as to_torch

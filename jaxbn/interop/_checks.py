@@ -63,21 +63,29 @@ def boolean(label: str, value: np.ndarray) -> bool:
     return bool(value)
 
 
-def mode_held(arrays: Any, modes: Mapping[Any, tuple[str, str]]) -> Any:
+def mode_held(argument: str, arrays: Any, modes: Mapping[Any, tuple[str, str]]) -> Any:
     """The mode both of whose entries are there."""
-    mapping("arrays", arrays)
+    mapping(argument, arrays)
     for mode, names in modes.items():
         if all(arrays.get(name) is not None for name in names):
             return mode
     either = ", or ".join(" and ".join(map(repr, names)) for names in modes.values())
-    raise ValueError(f"`arrays` must hold {either}, got {list(arrays)}; see jaxbn/interop/equinox.py.")
+    raise ValueError(f"`{argument}` must hold {either}, got {list(arrays)}; see jaxbn/interop/equinox.py.")
 
 
-def pair(label: str, value: Any) -> tuple[Any, Any]:
+def pair(label: str, value: Any, members: str, remedy: str) -> tuple[Any, Any]:
     if not isinstance(value, Sequence) or len(value) != 2 or any(part is None for part in value):
         got = ", ".join(type(part).__name__ for part in (value if isinstance(value, Sequence) else [value]))
-        raise TypeError(f"`{label}` must be the pair (mean, variance), got {got}; pass what state.get returns.")
+        raise TypeError(f"`{label}` must be the pair ({members}), got {got}; pass {remedy}.")
     return value[0], value[1]
+
+
+def has_norms(argument: str, model: Any, found: Collection[str]) -> None:
+    if not found:
+        raise ValueError(
+            f"`{argument}` must be a model with batch norms of Equinox, got {type(model).__name__} without one; pass "
+            "what make_with_state returns."
+        )
 
 
 def has_statistics(
@@ -90,31 +98,40 @@ def has_statistics(
 ) -> None:
     missing = [repr(name) for name in needed if name not in arrays]
     if missing:
-        there = [repr(name) for name in layers()]
-        shown = ", ".join(there if len(there) <= 5 else [*there[:5], "..."])
+        there = layers()
         raise ValueError(
             f"`{argument}` must hold {' and '.join(missing)} for the {keyword} {wanted!r}, got them for "
             + (
-                f"{shown}; pass one of these as `{keyword}`."
+                f"{listed(there)}; pass one of these as `{keyword}`."
                 if there
                 else "no layer; one that keeps no running statistics begins with init_batch_norm."
             )
         )
 
 
-def one_layer(names: Convention, arrays: Mapping[str, np.ndarray]) -> None:
-    """What was read is floating and of one shape, with a real variance and a scalar count."""
+def listed(names: Collection[str]) -> str:
+    return ", ".join([*map(repr, [*names][:5]), *(["..."] if len(names) > 5 else [])])
+
+
+def one_layer(names: Convention, arrays: Mapping[str, np.ndarray], start: str = "") -> None:
+    """What was read is floating and of one shape, with a real variance and a scalar count.
+
+    Args:
+        names: of the parts.
+        arrays: the parts by their names.
+        start: what these names begin with in a model.
+    """
     shape = arrays[names.mean].shape
     for name in (names.scale, names.bias, names.mean, names.var):
-        if name in arrays and inexact(name, arrays[name]).shape != shape:
+        if name in arrays and inexact(start + name, arrays[name]).shape != shape:
             raise ValueError(
-                f"`{name}` must have the shape {shape} of `{names.mean}`, got {arrays[name].shape}; all must be of one "
-                "layer."
+                f"`{start}{name}` must have the shape {shape} of `{start}{names.mean}`, got {arrays[name].shape}; all "
+                "must be of one layer."
             )
     if np.iscomplexobj(arrays[names.var]):
-        raise TypeError(f"`{names.var}` must be real, got {arrays[names.var].dtype}; take its real part.")
+        raise TypeError(f"`{start}{names.var}` must be real, got {arrays[names.var].dtype}; take its real part.")
     if names.count is not None and names.count in arrays:
-        count(names.count, arrays[names.count])
+        count(start + names.count, arrays[names.count])
 
 
 def name(keyword: str, value: Any) -> str:
@@ -159,42 +176,3 @@ def dimensions(value: Any, features: int) -> None:
 def feature_axes(axes: Collection[int], features: int) -> None:
     if len(axes) != features:
         raise ValueError(f"`axis` must name {features} feature axes, as the statistics have, got {tuple(axes)}.")
-
-
-def ours(params: Any, state: Any) -> None:
-    """What is to be converted are known values of one layer."""
-    if not (hasattr(params, "scale") and hasattr(params, "bias")):
-        raise TypeError(f"`params` must be BatchNormParams, got {type(params).__name__}; see init_batch_norm.")
-    if not (hasattr(state, "mean") and hasattr(state, "var") and hasattr(state, "count")):
-        raise TypeError(f"`state` must be BatchNormState, got {type(state).__name__}; see init_batch_norm.")
-    parts = {
-        "params.scale": params.scale,
-        "params.bias": params.bias,
-        "state.mean": state.mean,
-        "state.var": state.var,
-    }
-    for name, part in (parts | {"state.count": state.count}).items():
-        known(name, part)
-    count("state.count", np.asarray(state.count))
-    for name, part in parts.items():
-        if part is not None:
-            inexact(name, np.asarray(part))
-            if np.shape(part) != np.shape(state.mean):
-                raise ValueError(
-                    f"`{name}` must have the shape {np.shape(state.mean)} of `state.mean`, got {np.shape(part)}; all "
-                    "must be of one layer."
-                )
-
-
-def one_axis(framework: str, state: Any) -> None:
-    if np.ndim(state.mean) != 1:
-        raise ValueError(
-            f"`state.mean` must have one feature axis for {framework}, got the shape {np.shape(state.mean)}; make one "
-            "axis of them."
-        )
-
-
-def real(framework: str, params: Any, state: Any) -> None:
-    for name, part in {"params.scale": params.scale, "params.bias": params.bias, "state.mean": state.mean}.items():
-        if np.iscomplexobj(part):
-            raise TypeError(f"`{name}` must be real for {framework}, got {part.dtype}; only Flax and Equinox hold it.")

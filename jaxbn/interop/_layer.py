@@ -11,6 +11,7 @@ import numpy as np
 
 from jaxbn._numbers import statistics_dtype
 from jaxbn.interop import _checks
+from jaxbn.interop._model import Layer
 from jaxbn.interop.conventions import Convention
 from jaxbn.normalization import BatchNormParams
 from jaxbn.running import BatchNormState
@@ -23,9 +24,9 @@ def take(argument: str, source: Any, keys: Iterable[str], *, prefix: str = "") -
     return {key: _checks.array(f"{argument}['{prefix}{key}']", v) for key, v in found.items() if v is not None}
 
 
-def layer(names: Convention, arrays: Mapping[str, np.ndarray]) -> tuple[BatchNormParams, BatchNormState]:
-    """Parameters in the dtype they have, statistics in at least float32."""
-    _checks.one_layer(names, arrays)
+def layer(names: Convention, arrays: Mapping[str, np.ndarray], start: str = "") -> Layer:
+    """Parameters in the dtype they have, statistics in at least float32; `start` is where they are, for errors."""
+    _checks.one_layer(names, arrays, start)
 
     def parameter(name: str) -> jax.Array | None:
         return _as_jax(arrays[name], arrays[name].dtype) if name in arrays else None

@@ -24,29 +24,45 @@ def steps(path: Path) -> tuple[str | int, ...]:
     return tuple(filter(None, path.split("/"))) if isinstance(path, str) else tuple(path)
 
 
+def shown(path: Path) -> str:
+    return "/".join(map(str, steps(path)))
+
+
 def descend(argument: str, tree: Any, path: Path) -> Mapping[Any, Any]:
     """What lies at the path; an empty dict if nothing does."""
     node: Any = _checks.mapping(argument, tree)
     for step in steps(path):
-        if isinstance(node, Mapping) and step not in node and isinstance(step, str) and step.isdecimal():
-            step = int(step)  # nnx counts the members of a list by ints
+        step = _key(node, step)
         if not isinstance(node, Mapping) or step not in node:
             return {}
         node = node[step]
-    return _checks.mapping(f"{argument} at {'/'.join(map(str, steps(path)))!r}", node)
+    return _checks.mapping(f"{argument} at {shown(path)!r}", node)
 
 
-def nest(path: Path, leaf: dict[str, Any]) -> dict[Any, Any]:
-    tree: dict[Any, Any] = leaf
-    for step in reversed(steps(path)):
-        tree = {step: tree}
-    return tree
+def put(tree: Mapping[Any, Any], path: Path, leaf: Mapping[str, Any]) -> dict[Any, Any]:
+    """The tree with what is in `leaf` at the path; nothing in the old one is changed."""
+    if not (way := steps(path)):
+        return {**tree, **leaf}
+    first = _key(tree, way[0])
+    return {**tree, first: put(tree.get(first, {}), way[1:], leaf)}
+
+
+def held(layer: Mapping[Any, Any]) -> dict[str, Any]:
+    """The parts of a batch norm that are there."""
+    keys = (FLAX.scale, FLAX.bias, FLAX.mean, FLAX.var, COUNTING.count)
+    return {key: layer[key] for key in keys if key is not None and layer.get(key) is not None}
 
 
 def layers(tree: Any, path: tuple[Any, ...] = ()) -> Iterator[str]:
     """The paths at which there are running statistics."""
     if isinstance(tree, Mapping):
         if FLAX.mean in tree and FLAX.var in tree:
-            yield "/".join(map(str, path))
+            yield shown(path)
         for step, branch in tree.items():
             yield from layers(branch, (*path, step))
+
+
+def _key(node: Any, step: str | int) -> str | int:
+    """The step as it is called there: nnx counts the members of a list by ints."""
+    decimal = isinstance(node, Mapping) and step not in node and isinstance(step, str) and step.isdecimal()
+    return int(step) if decimal and int(step) in node else step

@@ -1,6 +1,7 @@
 """Equinox: BatchNorm in both modes, of which `"batch"` keeps averages that evaluation debiases.
 
-Plain dicts hold what a layer and its `equinox.nn.State` keep, by the names of the layer's attributes. Out of a layer:
+Whole models go in and out as they are, `from_equinox(model, state)` and `to_equinox(layers, into=(model, state))`. Of
+one layer plain dicts hold what it and its `equinox.nn.State` keep, by the names of its attributes. Out of a layer:
 
     NAMES = ("batch_counter", "batch_state_index")  # mode="ema": ("ema_first_time_index", "ema_state_index")
     arrays = {"weight": bn.weight, "bias": bn.bias} | {name: state.get(getattr(bn, name)) for name in NAMES}
@@ -15,32 +16,27 @@ and back into one:
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final, Literal
-
-import jax.numpy as jnp
-import numpy as np
+from typing import Any, overload
 
 from jaxbn import _checks as core_checks
-from jaxbn._numbers import statistics_dtype
-from jaxbn.interop import _checks
-from jaxbn.interop._layer import layer, parameters, statistics, take
-from jaxbn.interop.conventions import EQUINOX
-from jaxbn.interop.debiasing import weight_of_batches
+from jaxbn.interop import _checks, _own_checks
+from jaxbn.interop._equinox_layer import MODES, Mode, from_one, parts, to_one
+from jaxbn.interop._equinox_model import mode_of, norms, read, write
+from jaxbn.interop._model import Layer, Layers, given
 from jaxbn.normalization import BatchNormParams
 from jaxbn.running import BatchNormState
 
-Mode = Literal["batch", "ema"]
-# What tells how many updates there were, and the pair of statistics.
-MODES: Final[dict[Mode, tuple[str, str]]] = {
-    "batch": ("batch_counter", "batch_state_index"),
-    "ema": ("ema_first_time_index", "ema_state_index"),
-}
 
-
+@overload
+def from_equinox(arrays: Mapping[str, Any], *, momentum: float = 0.99, remove_excess: bool = False) -> Any: ...
+@overload
 def from_equinox(
-    arrays: Mapping[str, Any], *, momentum: float = 0.99, remove_excess: bool = False
-) -> tuple[BatchNormParams, BatchNormState]:
-    """Parameters and state of a batch norm layer of Equinox.
+    arrays: Any, state: Any, *, momentum: float = 0.99, remove_excess: bool = False
+) -> dict[str, Layer]: ...
+def from_equinox(
+    arrays: Any, state: Any = None, *, momentum: float = 0.99, remove_excess: bool = False
+) -> Layer | dict[str, Layer]:
+    """Parameters and state of a batch norm layer of Equinox, or of all those of a model.
 
     `mean, var` are what Equinox evaluates with: in mode `"batch"` the hidden values over `1 - momentum**count`. It
     continues with `batch_norm(..., axis=1, momentum=debiased_momentum(0.99, state.count))`; in mode `"ema"` with
@@ -51,7 +47,9 @@ def from_equinox(
         arrays: `weight`, `bias` and `batch_counter`, `batch_state_index`, or `ema_first_time_index`,
             `ema_state_index`, where the second is the pair (mean, variance); `[features]`, floating or complex.
             The mode is that whose pair is there; how to get them out of a layer is shown in `jaxbn/interop/equinox.py`.
-        momentum: the layer's; used in mode `"batch"`.
+            Or a dict of such dicts by path; or, with `state`, a model.
+        state: the `equinox.nn.State` of the model; it can be used on.
+        momentum: the layer's; used in mode `"batch"`. In a model each layer has its own.
         remove_excess: Equinox 0.13.8 starts the hidden variance at 1 and yet divides it, which adds
             `momentum**count / (1 - momentum**count)` to the variance it evaluates with. `True` takes that off, and
             evaluation is then right and no longer as in Equinox. Only for a layer that Equinox has trained from the
@@ -61,12 +59,15 @@ def from_equinox(
         `(BatchNormParams, BatchNormState)`: copies, parameters in the dtype they have, statistics in at least float32
         (float64 becomes float32 unless JAX's 64-bit types are enabled). What is missing or `None`, as with
         `channelwise_affine=False`, is `None`. Mode `"ema"` knows only whether there was an update: the count is 0 or 1.
+        Of a model, or a dict of dicts, a dict `{path: (params, state)}`, with paths like `"layers.0.bn"`.
 
     Raises:
         TypeError: `arrays` is no dict, or a value no floating or complex array.
-        ValueError: neither mode's pair is there, shapes differ, or `momentum` is out of its range.
+        ValueError: neither mode's pair is there, there is no batch norm in the model, shapes differ, or `momentum` is
+            out of its range.
 
     Example:
+        >>> import numpy as np
         >>> pair = np.array([1.0, 2.0]), np.array([0.5, 1.0])
         >>> params, state = from_equinox({"batch_counter": np.array(1), "batch_state_index": pair}, momentum=0.5)
         >>> print(state.mean, state.var, state.count)
@@ -77,49 +78,59 @@ def from_equinox(
     """
     _checks.decay("momentum", momentum)
     core_checks.flag("remove_excess", remove_excess)
-    mode = _checks.mode_held(arrays, MODES)
-    progress, pair = MODES[mode]
-    parts = take("arrays", arrays, (EQUINOX.scale, EQUINOX.bias, progress))
-    both = dict(zip((EQUINOX.mean, EQUINOX.var), _checks.pair(f"arrays['{pair}']", arrays[pair]), strict=True))
-    parts |= take(f"arrays['{pair}']", both, both)
-    mean, var = (_checks.inexact(name, parts[name]) for name in both)
-    # Of complex data Equinox keeps a complex variance, whose imaginary part is 0.
-    mean, var = mean.astype(statistics_dtype(mean.dtype)), var.real.astype(statistics_dtype(var.real.dtype))
-    if mode == "ema":
-        count = np.array(0 if _checks.boolean(progress, parts.pop(progress)) else 1)
-    else:
-        count = _checks.count(progress, parts[progress])
-    if mode == "batch" and count > 0:
-        weight = _weight(momentum, count)
-        start = (1 - weight) * EQUINOX.var_start if remove_excess else 0
-        # Only rounding makes it negative.
-        mean, var = mean / weight, np.maximum((var - start) / weight, 0)
-    return layer(EQUINOX, parts | {EQUINOX.mean: mean, EQUINOX.var: var, "batch_counter": count})
+    if state is not None:
+        found = norms(arrays)
+        _checks.has_norms("arrays", arrays, found)
+        return {path: from_one(read(norm, state), norm.momentum, remove_excess, path) for path, norm in found.items()}
+    if isinstance(arrays, Mapping) and arrays and all(isinstance(part, Mapping) for part in arrays.values()):
+        return {path: from_one(part, momentum, remove_excess, path) for path, part in arrays.items()}
+    return from_one(arrays, momentum, remove_excess)
 
 
+@overload
 def to_equinox(
-    params: BatchNormParams, state: BatchNormState, *, momentum: float = 0.99, mode: Mode = "batch"
-) -> dict[str, Any]:
-    """What a batch norm layer of Equinox and its state keep.
+    params: BatchNormParams | Layers,
+    state: BatchNormState | None = None,
+    *,
+    momentum: float = 0.99,
+    mode: Mode = "batch",
+) -> dict[str, Any]: ...
+@overload
+def to_equinox(params: Layers, *, into: tuple[Any, Any]) -> tuple[Any, Any]: ...
+def to_equinox(
+    params: BatchNormParams | Layers,
+    state: BatchNormState | None = None,
+    *,
+    momentum: float = 0.99,
+    mode: Mode = "batch",
+    into: tuple[Any, Any] | None = None,
+) -> dict[str, Any] | tuple[Any, Any]:
+    """What a batch norm layer of Equinox and its state keep, or all those of a model.
 
     In mode `"batch"` the hidden values are `mean` and `var` times `1 - momentum**count`, with which Equinox evaluates
     as we do, and from then on trains without its excess of the variance, unless the count is 0; in mode `"ema"` they
     are kept as they are.
 
     Args:
-        params: `BatchNormParams` of `[features]` arrays, or `None` in them.
+        params: `BatchNormParams` of `[features]` arrays, or `None` in them; or, without `state`, the layers of a model,
+            `{path: (params, state)}`, with paths like `"layers.0.bn"`.
         state: `BatchNormState` of `[features]` arrays.
         momentum: the layer's, at least 0 and less than 1; used in mode `"batch"`.
         mode: the layer's, `"batch"` or `"ema"`.
+        into: the pair of a model and its `equinox.nn.State`, whose layers have momentum and mode of their own; batch
+            norms that get no layer stay as they are there.
 
     Returns:
         A dict of NumPy arrays, copies that may be written to: `weight`, `bias`, in the dtype they have or `None`, and
         `batch_counter` (an int), `batch_state_index`, or `ema_first_time_index`, `ema_state_index`, of which the second
-        is the pair (mean, variance). How to put them into a layer is shown in `jaxbn/interop/equinox.py`.
+        is the pair (mean, variance). How to put them into a layer is shown in `jaxbn/interop/equinox.py`. Of the layers
+        of a model a dict of such dicts by path. With `into` a new pair of a model and its state, the old ones can be
+        used on.
 
     Raises:
         TypeError: traced values, or no `BatchNormParams` and `BatchNormState`.
-        ValueError: several feature axes, an argument out of its range, or shapes that differ.
+        ValueError: several feature axes, an argument out of its range, shapes that differ, or layers that are not in
+            `into`, or not like that there.
 
     Example:
         >>> from jaxbn import init_batch_norm
@@ -130,19 +141,19 @@ def to_equinox(
     Reference:
         `equinox/nn/_batch_norm.py`; `jaxbn.interop.conventions.EQUINOX`.
     """
-    _checks.ours(params, state)
-    _checks.one_axis("Equinox", state)
     _checks.decay("momentum", momentum)
     core_checks.choice("mode", mode, tuple(MODES))
-    running = statistics(EQUINOX, state)
-    mean, var, count = running[EQUINOX.mean], running[EQUINOX.var], running["batch_counter"]
-    # Equinox's own counter is weakly typed, and only a Python number is so too.
-    progress = int(count) if mode == "batch" else np.array(count == 0)
-    if mode == "batch" and count > 0:
-        mean, var = mean * _weight(momentum, count), var * _weight(momentum, count)
-    trained = {EQUINOX.scale: None, EQUINOX.bias: None} | parameters(EQUINOX, params)
-    return trained | dict(zip(MODES[mode], (progress, (mean, var.astype(mean.dtype))), strict=True))
-
-
-def _weight(momentum: float, count: np.ndarray) -> float:
-    return weight_of_batches(momentum, int(count), jnp.result_type(float))
+    layers = given(params, state)
+    for path, own in layers.items():
+        _own_checks.one_axis("Equinox", own[1], path)
+    if into is None:
+        arrays = {path: to_one(*own, momentum, mode) for path, own in layers.items()}
+        return arrays if state is None else arrays[""]
+    model, model_state = _checks.pair("into", into, "model, state", "what make_with_state returns")
+    found, new = norms(model), {}
+    for path, own in layers.items():
+        _own_checks.there(path, path in found, lambda: found)
+        new[path] = to_one(*own, found[path].momentum, mode_of(found[path]) or mode)
+        old = read(found[path], model_state)
+        _own_checks.fits(path, parts(old), parts(new[path]))
+    return write(model, model_state, new)

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, overload
 
 from jaxbn import _checks as core_checks
-from jaxbn.interop import _checks
+from jaxbn.interop import _checks, _own_checks
 from jaxbn.interop._layer import layer, parameters, statistics, take
-from jaxbn.interop._tree import COUNTING, Path, descend, layers, names, nest
+from jaxbn.interop._model import Layer, Layers, given
+from jaxbn.interop._tree import COUNTING, Path, descend, held, layers, names, put, shown, steps
 from jaxbn.normalization import BatchNormParams
 from jaxbn.running import Averaging, BatchNormState
 
 
-def from_linen(variables: Mapping[str, Any], path: Path = "") -> tuple[BatchNormParams, BatchNormState]:
-    """Parameters and state of a batch norm layer of Flax linen.
+@overload
+def from_linen(variables: Mapping[str, Any], path: Path) -> Layer: ...
+@overload
+def from_linen(variables: Mapping[str, Any]) -> Any: ...
+def from_linen(variables: Mapping[str, Any], path: Path = "") -> Layer | dict[str, Layer]:
+    """Parameters and state of a batch norm layer of Flax linen, or of all those of a model.
 
     `scale, bias` from `variables["params"]`, `mean, var` and, where it is kept, `count` from
     `variables["batch_stats"]`. It continues with `batch_norm(..., **presets.FLAX)`.
@@ -22,12 +27,14 @@ def from_linen(variables: Mapping[str, Any], path: Path = "") -> tuple[BatchNorm
     Args:
         variables: `{"params": ..., "batch_stats": ...}` of the layer or of a whole model; `[features]`, floating or
             complex.
-        path: the layer's place in the model, `"Block_0/BatchNorm_0"` or `("Block_0", "BatchNorm_0")`.
+        path: the layer's place in the model, `"Block_0/BatchNorm_0"` or `("Block_0", "BatchNorm_0")`. Without it all
+            layers are converted that have a `mean` and a `var`.
 
     Returns:
         `(BatchNormParams, BatchNormState)`: copies, parameters in the dtype they have, statistics in at least float32
         (float64 becomes float32 unless JAX's 64-bit types are enabled). What is missing, as with `use_scale=False`, is
         `None`; without a count it is 0, with which only `averaging="ema"` continues as it should.
+        Of a model, without `path`, a dict `{path: (params, state)}` in the order of `batch_stats`.
 
     Raises:
         TypeError: `variables` is no dict, or a value no floating or complex array.
@@ -39,51 +46,79 @@ def from_linen(variables: Mapping[str, Any], path: Path = "") -> tuple[BatchNorm
         >>> params, state = from_linen(variables, "bn")
         >>> print(params.scale, state.mean, state.var)
         None [3. 4.] [1. 2.]
+        >>> print(*from_linen(variables))
+        bn
 
     Reference:
         `flax/linen/normalization.py`; `jaxbn.interop.conventions.FLAX`.
     """
     collections = _checks.mapping("variables", variables)
     parts, stats = collections.get("params", {}), collections.get("batch_stats", {})
-    arrays = take("params", descend("params", parts, path), ("scale", "bias"))
-    arrays |= take("batch_stats", descend("batch_stats", stats, path), ("mean", "var", "count"))
-    _checks.has_statistics("batch_stats", "path", path, arrays, ("mean", "var"), lambda: list(layers(stats)))
-    return layer(COUNTING, arrays)
+    whole = [] if steps(path) else list(layers(stats))
+
+    def one(path: Path) -> Layer:
+        arrays = take("params", descend("params", parts, path), ("scale", "bias"))
+        arrays |= take("batch_stats", descend("batch_stats", stats, path), ("mean", "var", "count"))
+        _checks.has_statistics("batch_stats", "path", path, arrays, ("mean", "var"), lambda: list(layers(stats)))
+        return layer(COUNTING, arrays, "".join(f"{step}/" for step in steps(path)))
+
+    return one(path) if not whole or "" in whole else {path: one(path) for path in whole}
 
 
 def to_linen(
-    params: BatchNormParams, state: BatchNormState, path: Path = "", *, averaging: Averaging = "ema"
+    params: BatchNormParams | Layers,
+    state: BatchNormState | None = None,
+    path: Path = "",
+    *,
+    averaging: Averaging = "ema",
+    into: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """The variables of one batch norm layer of Flax linen.
+    """The variables of one batch norm layer of Flax linen, or of all those of a model.
 
     `{"params": {scale, bias}, "batch_stats": {mean, var}}`, nested by `path`.
 
     Args:
-        params: `BatchNormParams` of `[features]` arrays, or `None` in them.
+        params: `BatchNormParams` of `[features]` arrays, or `None` in them; or, without `state`, the layers of a model,
+            `{path: (params, state)}`, by their paths here (see `rename`).
         state: `BatchNormState` of `[features]` arrays.
-        path: the layer's place in the model, `"Block_0/BatchNorm_0"` or `("Block_0", "BatchNorm_0")`.
-        averaging: that of the layer, if it is `jaxbn.linen.BatchNorm`: all but `"ema"` keep the count too.
+        path: the layer's place in the model, `"Block_0/BatchNorm_0"` or `("Block_0", "BatchNorm_0")`, or that of the
+            part of it that the layers are of.
+        averaging: that of the layers, if they are `jaxbn.linen.BatchNorm`: all but `"ema"` keep the count too. Without
+            effect beside `into`, which has a count or has none.
+        into: variables of the model, as `init` returns them; batch norms that get no layer stay as they are there.
 
     Returns:
         Nested dicts of NumPy arrays, copies that may be written to; without what is `None`, and without `params` if
-        there are none.
+        there are none. With `into` all that is there, with these in their places; `into` itself is not changed.
 
     Raises:
         TypeError: traced values, or no `BatchNormParams` and `BatchNormState`.
-        ValueError: shapes that differ, or another `averaging`.
+        ValueError: shapes that differ, another `averaging`, or layers that are not in `into`, or not like that there.
 
     Example:
         >>> from jaxbn import init_batch_norm
         >>> print(to_linen(*init_batch_norm(2, use_scale=False), path="Block_0/bn")["params"])
         {'Block_0': {'bn': {'bias': array([0., 0.], dtype=float32)}}}
+        >>> bare = init_batch_norm(2, use_scale=False, use_bias=False)
+        >>> variables = {"params": {"Dense_0": 7}} | to_linen(*bare, path="bn")
+        >>> print(to_linen({"bn": bare}, into=variables)["params"])
+        {'Dense_0': 7}
 
     Reference:
         `flax/linen/normalization.py`; `jaxbn.interop.conventions.FLAX`.
     """
-    _checks.ours(params, state)
     core_checks.update_rule(averaging, 0)
-    collections = {
-        "params": parameters(names(averaging), params),
-        "batch_stats": statistics(names(averaging), state),
-    }
-    return {name: nest(path, arrays) for name, arrays in collections.items() if arrays}
+    tree = {} if into is None else {**_checks.mapping("into", into)}
+    for where, own in given(params, state).items():
+        place = (*steps(path), *steps(where))
+        convention = names(averaging)
+        if into is not None:
+            old = {kind: held(descend(kind, into.get(kind, {}), place)) for kind in ("params", "batch_stats")}
+            found = "mean" in old["batch_stats"]
+            _own_checks.there(shown(place), found, lambda: layers(into.get("batch_stats", {})))
+            convention = COUNTING if "count" in old["batch_stats"] else names("ema")
+        parts = {"params": parameters(convention, own[0]), "batch_stats": statistics(convention, own[1])}
+        if into is not None:
+            _own_checks.fits(shown(place), old["params"] | old["batch_stats"], parts["params"] | parts["batch_stats"])
+        tree |= {kind: put(tree.get(kind, {}), place, arrays) for kind, arrays in parts.items() if arrays}
+    return tree

@@ -3,30 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, overload
 
 from jaxbn import _checks as core_checks
-from jaxbn.interop import _checks
+from jaxbn.interop import _checks, _own_checks
 from jaxbn.interop._layer import layer, parameters, statistics, take
-from jaxbn.interop._tree import COUNTING, Path, descend, layers, names, nest
+from jaxbn.interop._model import Layer, Layers, given
+from jaxbn.interop._tree import COUNTING, Path, descend, held, layers, names, put, shown, steps
 from jaxbn.normalization import BatchNormParams
 from jaxbn.running import Averaging, BatchNormState
 
 
-def from_nnx(state: Mapping[Any, Any], path: Path = "") -> tuple[BatchNormParams, BatchNormState]:
-    """Parameters and state of a batch norm layer of Flax nnx.
+@overload
+def from_nnx(state: Mapping[Any, Any], path: Path) -> Layer: ...
+@overload
+def from_nnx(state: Mapping[Any, Any]) -> Any: ...
+def from_nnx(state: Mapping[Any, Any], path: Path = "") -> Layer | dict[str, Layer]:
+    """Parameters and state of a batch norm layer of Flax nnx, or of all those of a model.
 
     `scale, bias, mean, var` and, where it is kept, `count` have the same names there, in
     `nnx.to_pure_dict(nnx.state(model))`. It continues with `batch_norm(..., **presets.FLAX)`.
 
     Args:
         state: the pure dict of the layer or of a whole model; `[features]`, floating or complex.
-        path: the layer's place in the model, `"blocks/0/bn"` or `("blocks", 0, "bn")`.
+        path: the layer's place in the model, `"blocks/0/bn"` or `("blocks", 0, "bn")`. Without it all layers are
+            converted that have a `mean` and a `var`.
 
     Returns:
         `(BatchNormParams, BatchNormState)`: copies, parameters in the dtype they have, statistics in at least float32
         (float64 becomes float32 unless JAX's 64-bit types are enabled). What is missing, as with `use_scale=False`, is
         `None`; without a count it is 0, with which only `averaging="ema"` continues as it should.
+        Of a model, without `path`, a dict `{path: (params, state)}` in the order of the state.
 
     Raises:
         TypeError: `state` is no dict, or a value no floating or complex array.
@@ -38,35 +45,52 @@ def from_nnx(state: Mapping[Any, Any], path: Path = "") -> tuple[BatchNormParams
         >>> params, state = from_nnx({"blocks": {0: {"bn": layer}}}, "blocks/0/bn")
         >>> print(params.scale, state.mean, state.var)
         None [3. 4.] [1. 2.]
+        >>> print(*from_nnx({"blocks": {0: {"bn": layer}}}))
+        blocks/0/bn
 
     Reference:
         `flax/nnx/nn/normalization.py`; `jaxbn.interop.conventions.FLAX`.
     """
-    arrays = take("state", descend("state", state, path), ("scale", "bias", "mean", "var", "count"))
-    _checks.has_statistics("state", "path", path, arrays, ("mean", "var"), lambda: list(layers(state)))
-    return layer(COUNTING, arrays)
+    whole = [] if steps(path) else list(layers(_checks.mapping("state", state)))
+
+    def one(path: Path) -> Layer:
+        arrays = take("state", descend("state", state, path), ("scale", "bias", "mean", "var", "count"))
+        _checks.has_statistics("state", "path", path, arrays, ("mean", "var"), lambda: list(layers(state)))
+        return layer(COUNTING, arrays, "".join(f"{step}/" for step in steps(path)))
+
+    return one(path) if not whole or "" in whole else {path: one(path) for path in whole}
 
 
 def to_nnx(
-    params: BatchNormParams, state: BatchNormState, path: Path = "", *, averaging: Averaging = "ema"
+    params: BatchNormParams | Layers,
+    state: BatchNormState | None = None,
+    path: Path = "",
+    *,
+    averaging: Averaging = "ema",
+    into: Mapping[Any, Any] | None = None,
 ) -> dict[Any, Any]:
-    """The pure dict of one batch norm layer of Flax nnx.
+    """The pure dict of one batch norm layer of Flax nnx, or of all those of a model.
 
     `{scale, bias, mean, var}`, nested by `path`; it is put in place by
     `s = nnx.state(model); nnx.replace_by_pure_dict(s, to_nnx(params, state, path)); nnx.update(model, s)`.
 
     Args:
         params: `BatchNormParams` of `[features]` arrays, or `None` in them; Flax's own layer has one real feature axis.
+            Or, without `state`, the layers of a model, `{path: (params, state)}`, by their paths here (see `rename`).
         state: `BatchNormState` of `[features]` arrays.
-        path: the layer's place in the model, `"blocks/0/bn"` or `("blocks", 0, "bn")`.
-        averaging: that of the layer, if it is one that keeps the count too: all but `"ema"` do.
+        path: the layer's place in the model, `"blocks/0/bn"` or `("blocks", 0, "bn")`, or that of the part of it that
+            the layers are of.
+        averaging: that of the layers, if they are such that keep the count too: all but `"ema"` do. Without effect
+            beside `into`, which has a count or has none.
+        into: the pure dict of the model; batch norms that get no layer stay as they are there.
 
     Returns:
-        Nested dicts of NumPy arrays, copies that may be written to; without what is `None`.
+        Nested dicts of NumPy arrays, copies that may be written to; without what is `None`. With `into` all that is
+        there, with these in their places; `into` itself is not changed.
 
     Raises:
         TypeError: traced values, or no `BatchNormParams` and `BatchNormState`.
-        ValueError: shapes that differ, or another `averaging`.
+        ValueError: shapes that differ, another `averaging`, or layers that are not in `into`, or not like that there.
 
     Example:
         >>> from jaxbn import init_batch_norm
@@ -76,6 +100,17 @@ def to_nnx(
     Reference:
         `flax/nnx/nn/normalization.py`; `jaxbn.interop.conventions.FLAX`.
     """
-    _checks.ours(params, state)
     core_checks.update_rule(averaging, 0)
-    return nest(path, parameters(names(averaging), params) | statistics(names(averaging), state))
+    tree = {} if into is None else {**_checks.mapping("into", into)}
+    for where, own in given(params, state).items():
+        place = (*steps(path), *steps(where))
+        convention = names(averaging)
+        if into is not None:
+            old = held(descend("into", into, place))
+            _own_checks.there(shown(place), "mean" in old, lambda: layers(into))
+            convention = COUNTING if "count" in old else names("ema")
+        parts = parameters(convention, own[0]) | statistics(convention, own[1])
+        if into is not None:
+            _own_checks.fits(shown(place), old, parts)
+        tree = put(tree, place, parts)
+    return tree
