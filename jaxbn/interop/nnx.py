@@ -25,7 +25,8 @@ def from_nnx(state: Mapping[Any, Any], path: Path = "") -> Layer | dict[str, Lay
     `nnx.to_pure_dict(nnx.state(model))`. It continues with `batch_norm(..., **presets.FLAX)`.
 
     Args:
-        state: the pure dict of the layer or of a whole model; `[features]`, floating or complex.
+        state: the pure dict of the layer or of a whole model, or its `nnx.State` itself; `[features]`, floating or
+            complex.
         path: the layer's place in the model, `"blocks/0/bn"` or `("blocks", 0, "bn")`. Without it all layers are
             converted that have a `mean` and a `var`.
 

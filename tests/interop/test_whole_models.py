@@ -1,9 +1,6 @@
 """All batch norms of a model at once: found among other layers, converted as one by one, there and back unchanged."""
 
-import functools
-
 import jax
-import numpy as np
 import pytest
 
 from jaxbn.interop import (
@@ -21,7 +18,7 @@ from jaxbn.interop import (
     to_torch,
 )
 from tests.interop.layers import layer
-from tests.interop.whole_models import NDIM, NETS, keras_net, linen_net, nnx_net, other, own, torch_net
+from tests.interop.whole_models import NDIM, NETS, keras_net, leaves, own
 from tests.tolerances import assert_same
 
 PATHS = {
@@ -32,15 +29,6 @@ PATHS = {
     "nnx": ["blocks/0/bn", "blocks/1/bn", "head"],
     "equinox": ["stem", "layers.0.bn", "head"],
 }
-
-
-def leaves(tree, path=()):
-    """All arrays by their paths, nnx's numbers as the strings that paths are made of."""
-    if isinstance(tree, dict | tuple):
-        for step, branch in tree.items() if isinstance(tree, dict) else enumerate(tree):
-            yield from leaves(branch, (*path, str(step)))
-    else:
-        yield path, tree
 
 
 @pytest.mark.parametrize("name", NETS)
@@ -130,6 +118,7 @@ def test_an_open_h5_file(tmp_path):
 
 def test_a_layer_by_itself_stays_one():
     for forth, back in ((to_torch, from_torch), (to_keras, from_keras), (to_linen, from_linen), (to_nnx, from_nnx)):
+        assert jax.tree.structure(back(forth(*layer()))) == jax.tree.structure(layer())
         assert_same(back(forth(*layer())), layer())
 
 
@@ -161,45 +150,10 @@ def test_rename(names):
     assert list(layers) == PATHS["torch"]
 
 
-INTO = {
-    "linen": (linen_net, from_linen, to_linen),
-    "linen-count": (functools.partial(linen_net, "warmup"), from_linen, to_linen),
-    "nnx": (nnx_net, from_nnx, to_nnx),
-    "nnx-count": (functools.partial(nnx_net, "cumulative"), from_nnx, to_nnx),
-}
-
-
-@pytest.mark.parametrize("name", INTO)
-def test_merging_into_a_tree_is_one_call(name):
-    net, back, forth = INTO[name]
-    tree = net()
-    new = jax.tree.map(lambda part: part + 1, back(tree))
-    merged = forth(new, into=tree)
-    assert jax.tree.structure(merged) == jax.tree.structure(tree)
-    expected = new if name.endswith("count") else {p: (w, s._replace(count=0 * s.count)) for p, (w, s) in new.items()}
-    assert_same(back(merged), expected)
-    assert_same(forth(back(tree), into=merged), tree)
-    assert_same(tree, net())
-    norms = {path for path, _ in leaves(forth(new, averaging="warmup" if "count" in name else "ema"))}
-    rest = {path: array for path, array in leaves(tree) if path not in norms}
-    assert len(rest) >= 3
-    assert all(array is dict(leaves(merged))[path] for path, array in rest.items())
-
-
-def test_some_layers_or_a_part_of_the_tree():
-    tree = linen_net()
-    some = {"bn": layer(3, count=9)}
-    merged = to_linen(some, path="Block_0", into=tree)
-    assert_same(from_linen(merged, "Block_0/bn"), layer(3))
-    assert_same(from_linen(merged, "head"), from_linen(tree, "head"))
-    assert_same(to_linen(*layer(3), "Block_0/bn", into=tree), merged)
-
-
-def test_from_torch_to_linen():
-    names = ["Block_0/bn", "Block_1/Inner/bn", "head"]
-    merged = to_linen(rename(from_torch(torch_net()), names), into=linen_net("warmup"))
-    assert_same(from_linen(merged), dict(zip(names, from_torch(torch_net()).values(), strict=True)))
-    np.testing.assert_array_equal(merged["params"]["Conv_0"]["kernel"], other())
+def test_each_module_of_haiku_has_its_own_dimensions():
+    params, state = to_haiku(own(paths=tuple(NDIM)), decay=0.9, ndim=NDIM)
+    assert params["net/~/stem/bn"]["scale"].shape == (1, 1, 1, 3)
+    assert state["net/~/head_bn/~/mean_ema"]["average"].shape == (1, 2)
 
 
 def test_no_layers_give_nothing():

@@ -2,6 +2,8 @@
 
 import functools
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jaxbn.interop import (
@@ -67,6 +69,26 @@ def nnx_net(averaging="ema"):
 
 def equinox_net(mode):
     return to_equinox(own(1, ("stem", "layers.0.bn", "head")), mode=mode)
+
+
+def leaves(tree, path=()):
+    """All arrays by their paths, nnx's numbers as the strings that paths are made of."""
+    if isinstance(tree, dict | tuple):
+        for step, branch in tree.items() if isinstance(tree, dict) else enumerate(tree):
+            yield from leaves(branch, (*path, str(step)))
+    else:
+        yield path, tree
+
+
+def changed(layers, seed=0):
+    """The same layers with other values, as after training."""
+    rng = np.random.default_rng(seed)
+
+    def other(part):
+        return part + 3 if part.dtype == jnp.int32 else part + rng.uniform(0.1, 1, part.shape).astype("float32")
+
+    # One by one, since `jax.tree.map` sorts the paths.
+    return {path: jax.tree.map(other, layer) for path, layer in layers.items()}
 
 
 # What a net holds, out of it, and back.
