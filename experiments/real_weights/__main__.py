@@ -45,7 +45,7 @@ class Config:
 
 def main(args: list[str] | None = None) -> int:
     """Run the example, and return the exit status."""
-    return program.run(Config, args, "experiments.real_weights", __doc__ or "", work)
+    return program.run(Config, args, work)
 
 
 def work(cfg: Config, console: Console) -> None:
