@@ -133,6 +133,7 @@ def test_the_unbiased_variance_of_two_values(ndim, ddof, variance):
     assert_close(y.ravel(), np.array([-1, 1]) / np.sqrt(1 + 1e-5), TOLERANCE["float32"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ddof", [0, 1])
 def test_every_way_estimates_the_same_variance(ddof):
     x = noise(2, 2, 4, 3)

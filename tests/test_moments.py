@@ -71,6 +71,7 @@ def test_merging_keeps_the_variance_between_batches():
     assert_close(merged.m2 / merged.count, x.astype("float64").var(0), TOLERANCE["float32"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sizes", [(4, 4, 4), (4, 1, 4, 2)], ids=["equal", "unequal"])
 @pytest.mark.parametrize("spatial", [(5,), (3, 2), (2, 1, 3)], ids=["1d", "2d", "3d"])
 def test_statistics_of_a_whole_pass_are_the_merged_ones(spatial, sizes):
@@ -109,6 +110,7 @@ def test_weights_are_repetition():
         assert_moments(moments(x, mask=weights.astype(dtype)), expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("axis", [0, 1, -2, (1, 2), (2, 0), (-1, 0), (3, 1, 0), (0, 1, 2, 3)])
 def test_any_axis_is_a_moved_axis(axis):
     x = noise(2, 3, 2, 4, mean=1.0)

@@ -150,12 +150,14 @@ def test_shards_are_the_whole_batch(way, masked, offset):
     assert_batches([range(4)], arguments, program(way, masked)(*arguments))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", [*map(marked, DEVICES)])
 def test_gradients_may_be_taken_inside(way):
     arguments = problem(masked=True, offset=1e4)
     assert_batches([range(4)], arguments, program(way, True, inside=True)(*arguments))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", [*map(marked, ["vmap", "pmap", "shard_map"])])
 def test_groups_share_a_batch_each(way):
     """They may differ in size, and hold nothing, as the first does."""

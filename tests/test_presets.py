@@ -76,6 +76,7 @@ def test_numbers(name):
     assert_close(state.var - 1, expected[1] - 1, 1e-6)
 
 
+@pytest.mark.slow
 @every_preset
 def test_fifty_steps_end_where_the_framework_was_recorded(name):
     assert_digits(ours(name).end(), recorded(name))

@@ -14,6 +14,7 @@ from tests.layouts import LAYOUTS, beside, problem
 from tests.tolerances import GRADIENT, assert_close
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("shape", "axes"), LAYOUTS)
 @pytest.mark.parametrize("within", [0, -1])
 def test_vmap_is_a_loop(shape, axes, within):

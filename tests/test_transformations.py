@@ -147,11 +147,13 @@ def gradient_of_two_layers(loop):
     return jax.jit(jax.value_and_grad(loss, has_aux=True))(x)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loop", ["scan", "fori_loop", "cond", "checkpoint"])
 def test_reverse_mode_in_control_flow(loop):
     assert_close(gradient_of_two_layers(loop), gradient_of_two_layers("python"), TOLERANCE["float32"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loop", ["python", "while_loop", "scan"])
 def test_forward_mode_in_control_flow(loop):
     loss, x, v = two_layers(loop)

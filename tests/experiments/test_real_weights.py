@@ -102,6 +102,7 @@ def test_it_equals_pytorch_and_writes_what_it_prints(
     assert "| tiny, recalibrated, folded |" in (tmp_path / "summary.md").read_text()
 
 
+@pytest.mark.slow
 def test_recalibration_changes_what_both_put_out() -> None:
     model, frames = crepe.Crepe(SMALL), tones(np.random.default_rng(1), 16).frames
     variables = crepe.converted(model, random_weights())

@@ -89,6 +89,7 @@ def test_linen(kind, dtype):
     assert report.bound == (5e-2 if dtype == "bfloat16" else 1e-5)
 
 
+@pytest.mark.slow
 def test_linen_scanned_layers_are_left_alone():
     nn = pytest.importorskip("flax.linen")
 

@@ -34,6 +34,7 @@ def parts():
     return fold(f, VARIABLES, X)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch", [1, 2, 7])
 def test_other_batch_sizes(batch):
     function, weights, _ = parts()

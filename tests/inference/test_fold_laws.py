@@ -82,6 +82,7 @@ def test_a_product_may_meet_padding():
     assert primitives(function, weights, X) == ["conv_general_dilated"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("layout", "axis"), [(("NCHW", "OIHW", "NCHW"), 1), (("NHWC", "OHWI", "CNHW"), 0), (("CHWN", "IHWO", "NHWC"), -1)]
 )
@@ -99,6 +100,7 @@ def test_any_layout(layout, axis):
     assert sorted(primitives(function, weights, x)) == ["add", "conv_general_dilated", "reshape"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ndim", [1, 3])
 def test_other_numbers_of_axes(ndim):
     x = numbers(2, *[7] * ndim, 4)
@@ -123,6 +125,7 @@ PRODUCTS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PRODUCTS)
 def test_into_any_matrix_product(name):
     formula, left, right = PRODUCTS[name]
@@ -238,6 +241,7 @@ def test_then_concatenated():
     assert report.kept[0].kept == "after concatenate, returned"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "between",
     [
@@ -254,6 +258,7 @@ def test_the_layout_may_change_between(between):
     assert "mul" not in primitives(function, weights, X)
 
 
+@pytest.mark.slow
 def test_features_that_a_reshape_splits():
     v = {"kernel": numbers(4, 6), "norm": norm_variables(2)}
 
@@ -269,6 +274,7 @@ def test_features_that_a_reshape_mixes_with_places_stay():
     assert "along other axes" in report.norms[0].kept
 
 
+@pytest.mark.slow
 def test_a_norm_of_every_place_goes_into_the_dense_layer_after_it():
     v = {"kernel": numbers(9 * 9 * 4, 5), "t": fit_standardize(numbers(20, 9, 9, 4) * 3 + 1, axis=(1, 2, 3))}
 
@@ -410,6 +416,7 @@ def test_nothing_is_changed():
     jax.tree.map(np.testing.assert_array_equal, v, before)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("dtype", "bound"), [("bfloat16", 5e-2), ("float16", 1e-2)])
 def test_half_precision_is_folded_in_single_and_rounded_once(dtype, bound):
     v = {"kernel": numbers(4, 5), "bias": numbers(5, seed=4), "norm": norm_variables(5)}

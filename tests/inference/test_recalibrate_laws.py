@@ -103,6 +103,7 @@ class Loader:
         return iter(np.split(np.random.default_rng(self.rounds).permutation(X), [9, 30]))
 
 
+@pytest.mark.slow
 def test_a_loader_is_read_once_per_layer_and_may_shuffle():
     net, loader = functional(), Loader()
     assert_close(net.read(recalibrate(net.apply, net.variables, loader)[0]), expected())
@@ -124,6 +125,7 @@ def test_orders_agree_where_nothing_moves_and_for_a_first_layer():
     assert np.max(gap) > 0.5
 
 
+@pytest.mark.slow
 def test_layers_in_a_row_take_one_pass_each_and_layers_side_by_side_one():
     none = BatchNormParams(None, None)
 

@@ -135,6 +135,7 @@ def test_the_best_prior_is_variance_over_squared_shift(n):
         np.testing.assert_allclose(error, closed, rtol=0.05)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("keep", [0.5, 0.8])
 def test_dropout_is_off_and_inflates_the_variance_if_turned_on(keep):
     rng = np.random.default_rng(4)
@@ -162,6 +163,7 @@ def test_dropout_is_off_and_inflates_the_variance_if_turned_on(keep):
     assert np.all(factor > 1.2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "complex64"])
 def test_other_dtypes(dtype):
     x = (X + 1j * X[::-1]).astype(dtype) if dtype == "complex64" else jnp.asarray(X).astype(dtype)

@@ -102,6 +102,7 @@ def test_members_of_a_vmap_with_their_own_statistics():
     assert_close(new[:2], (x.mean(1, dtype="float64"), x.var(1, dtype="float64")))
 
 
+@pytest.mark.slow
 @both_norms
 def test_a_scan_over_blocks_of_linen(norm):
     class Block(flax.linen.Module):
@@ -129,6 +130,7 @@ def test_a_scan_over_blocks_of_linen(norm):
     assert len(report.names) == 1
 
 
+@pytest.mark.slow
 @both_norms
 def test_jit_and_vmap_of_linen(norm):
     class Net(flax.linen.Module):

@@ -112,6 +112,7 @@ def counts(layers, count):
     return {f"{path}.num_batches_tracked": np.array(count) for path in layers}
 
 
+@pytest.mark.slow
 def test_a_live_net_of_linen_in_a_frozen_dict():
     core = pytest.importorskip("flax.core")
     net = linen_resnet()

@@ -190,6 +190,7 @@ def test_a_training_loop_under_scan():
     assert abs(evaluated - losses[-1]) < 0.1
 
 
+@pytest.mark.slow
 def test_several_axes_have_the_variables_of_flax():
     x = noise(5, 3, 4)
     (flax_layer, layer) = (cls(axis=(2, 1), use_running_average=False) for cls in (nn.BatchNorm, BatchNorm))

@@ -56,6 +56,7 @@ class Shared(nn.Module):
         return scan(jaxbn.linen.BatchNorm(), (), batches)[1]
 
 
+@pytest.mark.slow
 def test_linen_scan_over_layers():
     net = Stack()
     variables = net.init(KEY, X)
@@ -103,6 +104,7 @@ def test_linen_nested_vmap_with_two_axis_names():
     assert_close(statistics(updates), remembered(X), EXACT)
 
 
+@pytest.mark.slow
 def test_linen_vmap_over_an_ensemble():
     mapped = nn.vmap(
         jaxbn.linen.BatchNorm,
@@ -155,6 +157,7 @@ def test_linen_bound_modules():
     assert jnp.all(bound.variables["batch_stats"]["BatchNorm_0"]["mean"] != 0)
 
 
+@pytest.mark.slow
 def test_linen_train_state_and_checkpoint(tmp_path):
     class State(TrainState):
         batch_stats: dict

@@ -92,6 +92,7 @@ def test_a_model_that_nnx_scan_carries(averaging):
     assert_close(pure(model), pure(expected), EXACT)
 
 
+@pytest.mark.slow
 def test_the_whole_of_a_model_at_once_and_in_jit():
     model = nnx.List([Model(), Model()])
     for part in model:
@@ -136,6 +137,7 @@ def test_back_to_ema_the_count_stays_as_it_is():
     assert layer.count[...] == 2
 
 
+@pytest.mark.slow
 def test_each_member_of_an_ensemble_counts():
     @nnx.vmap(in_axes=0, out_axes=0)
     def members(rngs):

@@ -34,6 +34,7 @@ def test_nnx_gradient():
     assert_close(model.statistics, remembered(X), EXACT)
 
 
+@pytest.mark.slow
 def test_nnx_remat_updates_once():
     model = Model()
     nnx.grad(nnx.remat(lambda model, x: jnp.sum(jnp.sin(model(x)))))(model, X)

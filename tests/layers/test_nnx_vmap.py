@@ -20,6 +20,7 @@ def test_nnx_ensemble():
     assert_close(models.statistics, tuple(map(np.stack, zip(*map(remembered, X), strict=True))), EXACT)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("axes", [None, nnx.StateAxes({nnx.BatchStat: None, ...: None})])
 def test_nnx_vmap_with_an_axis_name_is_the_flat_batch(axes):
     model = Model(axis_name="batch")
@@ -34,6 +35,7 @@ def test_nnx_vmap_of_a_model_with_an_axis_name():
     assert_close(model.statistics, remembered(X), EXACT)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("jit", [False, True])
 def test_nnx_vmap_of_a_model_remembers_all_lanes_together(jit):
     """Every lane is normalised by itself, as in a loop; what one layer remembers is the whole."""
@@ -52,6 +54,7 @@ def test_nnx_nested_vmap_of_a_model():
     assert_close(model.statistics, remembered(X), EXACT)
 
 
+@pytest.mark.slow
 def test_nnx_vmap_of_a_gradient_inside():
     model = Model()
     saliency = nnx.vmap(jax.grad(lambda x: jnp.sum(jnp.sin(model(x)))))(jnp.asarray(X))

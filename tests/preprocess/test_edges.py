@@ -32,6 +32,7 @@ def test_constant_features_are_not_divided_by_0_and_come_back_exactly(name, valu
         assert t.spread[2] == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batches", [1, 40])
 def test_an_offset_costs_no_digit(batches):
     """Of 1e6 standard deviations, where one float32 can't hold the mean."""
@@ -48,6 +49,7 @@ def test_an_offset_costs_no_digit(batches):
     assert_close(np.cov(white, rowvar=False, ddof=0), np.eye(6), 1e-5)
 
 
+@pytest.mark.slow
 @every_scaling
 def test_features_without_data_are_left_as_they_are(name):
     x, mask = table(offset=5.0), np.arange(6) != 2
@@ -95,6 +97,7 @@ def test_data_may_be_a_single_example(fit):
     assert_close(back, table()[3], FITTED)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rank", [1, 2])
 @pytest.mark.parametrize("examples", [4, 40])
 def test_low_rank(examples, rank):
@@ -140,6 +143,7 @@ def pairs(seed):
     return ((x - x.mean(0)) / x.std(0)).astype("float32")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("x", [table(offset=3.0), pairs(0), pairs(1), pairs(2), pairs(3), pairs(4)])
 def test_signs_do_not_depend_on_the_order(x):
     t = fit_pca(x)

@@ -72,6 +72,7 @@ def test_standardised_data_has_mean_0_and_variance_1(name, ddof, data):
     assert np.max(np.abs(rows.var(0, ddof=ddof) - 1)) <= 5e-6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("low", "high"), [(-1.0, 1.0), (0.0, 255.0), (-0.3, 0.1)])
 @few
 @given(data=draws())
@@ -81,6 +82,7 @@ def test_scaled_data_fills_its_range_to_the_last_digit(low, high, data):
     assert np.max(np.abs(rows.max(0) - high)) <= 2.0**-22 * max(high - low, abs(high))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "ddof"), [("pca", 0), ("pca-unbiased", 1)])
 @few
 @given(data=draws())
@@ -131,6 +133,7 @@ def test_epsilon_shrinks_what_varies_little():
     assert_close(shrunk, np.asarray(plain) * np.sqrt(variances / (variances + 0.1)), FITTED)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SHORTER)
 @pytest.mark.parametrize(("shape", "axis"), [LAYOUTS[0], LAYOUTS[4]])
 def test_few_components_are_the_first_ones(name, shape, axis):

@@ -51,6 +51,7 @@ def test_what_was_fitted_to_real_data_applies_to_complex_data(name):
     assert_close(inverse_transform(t, y).real, x, FITTED)
 
 
+@pytest.mark.slow
 @few_fits
 def test_double_precision(fit):
     with jax.enable_x64(True):

@@ -82,6 +82,7 @@ def test_max_abs_scaler():
     assert_same_results(fit_min_max([x, -x]), preprocessing.MaxAbsScaler().fit(x))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("components", [None, 1, 4])
 @pytest.mark.parametrize("whiten", [False, True])
 def test_pca(whiten, components):

@@ -36,6 +36,7 @@ def test_every_norm_of_the_nets_is_folded(name: str, form: str, norms: int, dtyp
     assert net.call(net.variables, images).dtype == dtype
 
 
+@pytest.mark.slow
 def test_no_norm_of_the_nets_is_the_identity() -> None:
     net = nets.make_net("mlp-bn", "float32", Path("none"), 32, CELLS)
     for tree in (net.variables["params"]["BatchNorm_0"], net.variables["batch_stats"]["BatchNorm_0"]):

@@ -54,6 +54,7 @@ def assert_equal(got: TrainState, expected: TrainState) -> None:
     jax.tree.map(np.testing.assert_array_equal, got, expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("steps", [1, 99, 100, 101, 230])
 def test_training_is_a_plain_loop_of_optimizer_steps(steps: int) -> None:
     state, _ = train([3], steps)

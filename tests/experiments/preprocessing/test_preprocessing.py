@@ -87,6 +87,7 @@ def test_transforms_know_the_training_images_alone(monkeypatch: pytest.MonkeyPat
     np.testing.assert_allclose(seen[0], images / 255, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_pictures_begin_with_the_original_and_keep_the_order(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     drawn = []
     for name in ("draw_clouds", "draw_digits"):
@@ -167,6 +168,7 @@ def test_the_ellipse_is_two_standard_deviations_wide() -> None:
     assert x.max() == pytest.approx(cloud[:, 0].mean() + 2 * cloud[:, 0].std(), rel=1e-3)
 
 
+@pytest.mark.slow
 def test_the_spectrum_marks_how_many_components_hold_a_share(tmp_path: Path) -> None:
     plot.draw_spectrum(tmp_path / "s.png", fit_pca(jnp.eye(30, 784)))
     with Image.open(tmp_path / "s.png") as image:

