@@ -9,15 +9,17 @@ import jax
 import numpy as np
 
 from jaxbn._pivoted import AxisName
+from jaxbn.inference._population import checks as shared
+from jaxbn.inference._population.batches import reader
+from jaxbn.inference._population.leaves import put, running
+from jaxbn.inference._population.model import opened
+from jaxbn.inference._population.population import Population, merge, population, pretend
+from jaxbn.inference._population.program import Layer, Program
+from jaxbn.inference._population.seen import Seen, merge_two
 from jaxbn.inference._recalibration import checks as _checks
-from jaxbn.inference._recalibration.batches import reader
-from jaxbn.inference._recalibration.model import like, opened
-from jaxbn.inference._recalibration.population import Population, merge, population, pretend
-from jaxbn.inference._recalibration.program import Layer, Program
 from jaxbn.inference._recalibration.report import Moved as Moved
 from jaxbn.inference._recalibration.report import Report as Report
 from jaxbn.inference._recalibration.report import moved
-from jaxbn.inference._recalibration.seen import Seen, merge_two
 
 Variables = TypeVar("Variables")
 
@@ -143,10 +145,10 @@ def _one_pass(
             totals[layer] = new if layer not in totals else _merge(totals[layer], new)
         if not traced and _is_enough([*totals.values()], samples, tolerance):
             break
-    _checks.any_batch(number)
-    _checks.any_layer(layers)
+    shared.any_batch(number)
+    shared.any_layer(layers)
     totals = {layer: population(t) if isinstance(t, Seen) else t for layer, t in totals.items()}
-    _checks.any_data([t.count for t in totals.values()])
+    shared.any_data([t.count for t in totals.values()])
     return layers, totals
 
 
@@ -172,18 +174,7 @@ def _is_enough(totals: list[Population], samples: int | None, tolerance: float |
 
 def _settle(leaves: list[Any], layer: Layer, new: Population, prior: float, name: str) -> Moved:
     """Put the statistics of a layer among the leaves."""
-    old_mean, old_var = (_wide(leaves[n], part) for n, part in ((layer.mean, new.mean), (layer.var, new.m2)))
-    _checks.holds(name, leaves[layer.mean], new.mean)
+    old_mean, old_var = running(leaves, layer, new)
     total = merge(pretend(old_mean, old_var, prior, new), new) if prior else new
-    known = new.count > 0
-    xp = jax.numpy if isinstance(new.count, jax.core.Tracer) else np
-    mean, var = xp.where(known, total.mean, old_mean), xp.where(known, total.var, old_var)
-    leaves[layer.mean], leaves[layer.var] = like(leaves[layer.mean], mean), like(leaves[layer.var], var)
+    mean, var = put(leaves, layer, total, name)
     return moved(old_mean, old_var, new, mean, var)
-
-
-def _wide(leaf: Any, part: Any) -> Any:
-    """A leaf in the shape and, where values are known, the precision of the new statistics."""
-    if isinstance(part, jax.core.Tracer):
-        return jax.numpy.asarray(leaf).astype(part.dtype if leaf.dtype.kind != "c" else leaf.dtype).reshape(part.shape)
-    return np.asarray(leaf).astype(np.result_type(leaf.dtype, np.float64)).reshape(part.shape)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from jaxbn.inference._recalibration.population import Population, namespace
+from jaxbn.inference._population.population import Population, namespace
 
 
 class Moved(NamedTuple):

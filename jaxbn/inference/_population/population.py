@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxbn.inference._recalibration.seen import Seen, shifted
+from jaxbn.inference._population.seen import Seen, shifted
 
 
 class Population(NamedTuple):

@@ -18,8 +18,8 @@ import jax.numpy as jnp
 
 from jaxbn import _checks as core_checks
 from jaxbn import _flax, normalization
-from jaxbn.inference._recalibration import checks as _checks
-from jaxbn.inference._recalibration.mark import mark
+from jaxbn.inference._population import checks as _checks
+from jaxbn.inference._population.mark import Settings, mark
 
 # What was traced with marks is never taken for the same function without them, nor the other way round.
 _traced_anew = jax.make_user_context(None)
@@ -28,9 +28,13 @@ _traced_anew = jax.make_user_context(None)
 @contextlib.contextmanager
 def watching() -> Iterator[None]:
     """In this context the input of every batch norm that evaluates is marked, and one that trains is refused."""
+    said: dict[str, Any] = {}
     with contextlib.ExitStack() as stack:
         stack.enter_context(_traced_anew(object()))
-        stack.enter_context(_replaced(normalization, "_evaluate", _ours))
+        # Evaluation has no use for a momentum; that `batch_norm` checks it is the one trace that it leaves.
+        for name in ("momentum", "update_rule"):
+            stack.enter_context(_replaced(core_checks, name, functools.partial(_heard, said, name)))
+        stack.enter_context(_replaced(normalization, "_evaluate", functools.partial(_ours, said)))
         stack.enter_context(_replaced(normalization, "update_state", _trains))
         # A model of Flax can only be given where Flax is loaded.
         if linen := sys.modules.get("flax.linen"):
@@ -55,8 +59,22 @@ def _replaced(owner: Any, name: str, new: Callable[..., Any]) -> Iterator[None]:
         setattr(owner, name, old)
 
 
-def _ours(evaluate: Any, params: Any, x: Any, weights: Any, mean: Any, var: Any, axes: Any, epsilon: Any) -> jax.Array:
-    return evaluate(params, mark(x, weights, mean, var, axes), weights, mean, var, axes, epsilon)
+def _heard(said: dict[str, Any], name: str, check: Any, value: Any, *rest: Any) -> Any:
+    said[name] = value
+    return check(value, *rest)
+
+
+def _ours(
+    said: dict[str, Any], evaluate: Any, params: Any, x: Any, weights: Any, mean: Any, var: Any, axes: Any, epsilon: Any
+) -> jax.Array:
+    # Whoever calls `normalize` gives no momentum, and must not get that of the call before.
+    settings = _settings(epsilon, said.pop("momentum", None), said.pop("update_rule", "ema"))
+    return evaluate(params, mark(x, weights, mean, var, axes, settings), weights, mean, var, axes, epsilon)
+
+
+def _settings(epsilon: Any, momentum: Any, averaging: str = "ema") -> Settings:
+    known = [None if part is None or not core_checks.is_known(part) else float(part) for part in (epsilon, momentum)]
+    return Settings(known[0], known[1], averaging)
 
 
 def _trains(_: Any, *args: Any, **kwargs: Any) -> Any:
@@ -81,7 +99,7 @@ def _linen(call: Any, args: Any, kwargs: Any, context: Any) -> Any:
         if evaluates is not True:
             raise _checks.trains("/".join(layer.path) or "BatchNorm", "use_running_average=True")
         mean, var = (layer.get_variable("batch_stats", name) for name in ("mean", "var"))
-        return call(_marked(x, mask, mean, var, layer.axis), use_running_average, mask=mask)
+        return call(_marked(x, mask, mean, var, layer), use_running_average, mask=mask)
 
     return marked(*args, **kwargs)
 
@@ -90,12 +108,13 @@ def _nnx(call: Any, layer: Any, x: Any, use_running_average: Any = None, *, mask
     evaluates = layer.use_running_average if use_running_average is None else use_running_average
     if evaluates is not True:
         raise _checks.trains("nnx.BatchNorm", "use_running_average=True")
-    x = _marked(x, mask, layer.mean.get_value(), layer.var.get_value(), layer.axis)
+    x = _marked(x, mask, layer.mean.get_value(), layer.var.get_value(), layer)
     return call(layer, x, use_running_average, mask=mask)
 
 
-def _marked(x: Any, mask: Any, mean: Any, var: Any, axis: Any) -> jax.Array:
+def _marked(x: Any, mask: Any, mean: Any, var: Any, layer: Any) -> jax.Array:
     """With the feature axes sorted and a mask taken for booleans, as Flax does."""
     x = _flax.data(x, None)
     weights = core_checks.mask(_flax.mask(None if mask is None else jnp.asarray(mask, bool), x), x)
-    return mark(x, weights, mean, var, sorted(core_checks.axes(axis, x.ndim)))
+    settings = _settings(layer.epsilon, layer.momentum)
+    return mark(x, weights, mean, var, sorted(core_checks.axes(layer.axis, x.ndim)), settings)

@@ -10,7 +10,9 @@ import jax.numpy as jnp
 from jax import lax
 from jax.sharding import PartitionSpec
 
-from jaxbn.inference._recalibration.seen import Seen, merge
+from jaxbn.inference._population.added import View
+from jaxbn.inference._population.mark import Settings
+from jaxbn.inference._population.seen import Seen, merge
 
 
 class Origin(NamedTuple):
@@ -20,20 +22,36 @@ class Origin(NamedTuple):
     slices: tuple[object, ...] = ()
 
 
+# Stands among the inputs that a value comes after: random numbers.
+RANDOM = -1
+
+
 class Known(NamedTuple):
-    """A value, and what is known of it."""
+    """A value, and what is known of it.
+
+    Attributes:
+        value: an array.
+        origin: the input that it is, unchanged.
+        after: the inputs on which it depends, by their numbers, and `RANDOM`.
+        view: the input of which it is a broadcast.
+        added: the inputs of which broadcasts were added to it last.
+    """
 
     value: Any
     origin: Origin | None = None
     after: frozenset[int] = frozenset()
+    view: View | None = None
+    added: frozenset[View] = frozenset()
 
 
 class Sighting(NamedTuple):
-    """One call of a batch norm: its input, and the origins of what it is normalised with."""
+    """One call of a batch norm: its input, the origins of what it is normalised with, and what is known of both."""
 
     mean: Origin | None
     var: Origin | None
     after: frozenset[int]
+    biases: frozenset[int]
+    settings: Settings
     seen: Seen
 
 
@@ -43,6 +61,10 @@ Run = Callable[[Any, Sequence[Any], Sequence[Known]], tuple[list[Known], list[Si
 
 def all_after(given: Sequence[Known]) -> frozenset[int]:
     return frozenset().union(*(g.after for g in given))
+
+
+def _without_values(sightings: Sequence[Sighting]) -> list[Any]:
+    return [s._replace(seen=None) for s in sightings]  # type: ignore[arg-type]  # what is traced stays inside
 
 
 def _scan(run: Run, eqn: Any, given: list[Known]) -> tuple[list[Known], list[Sighting]]:
@@ -56,7 +78,7 @@ def _scan(run: Run, eqn: Any, given: list[Known]) -> tuple[list[Known], list[Sig
     fixed, carry, slices = given[: first - carries], given[first - carries : first], given[first:]
     kept = [a is b for a, b in zip(body.invars[first - carries : first], body.outvars[:carries], strict=True)]
     everything = all_after(given)
-    found: list[Any] = []
+    found: list[Sighting] = []
 
     def step(values: list[Any], parts: list[Any]) -> Any:
         inputs = [Known(v, c.origin if k else None, everything) for v, c, k in zip(values, carry, kept, strict=True)]
@@ -65,7 +87,7 @@ def _scan(run: Run, eqn: Any, given: list[Known]) -> tuple[list[Known], list[Sig
             for v, s in zip(parts, slices, strict=True)
         ]
         outputs, sightings = run(body, closed.consts, [*fixed, *inputs])
-        found[:] = [s[:3] for s in sightings]
+        found[:] = _without_values(sightings)
         new = [o.value for o in outputs]
         return new[:carries], (new[carries:], [s.seen for s in sightings])
 
@@ -73,10 +95,9 @@ def _scan(run: Run, eqn: Any, given: list[Known]) -> tuple[list[Known], list[Sig
     last, (stacked, seen) = lax.scan(step, [c.value for c in carry], [s.value for s in slices], **options)
     outputs = [Known(value, c.origin if k else None, everything) for value, c, k in zip(last, carry, kept, strict=True)]
     outputs += [Known(value, None, everything) for value in stacked]
-    apart = [mean is not None and this in mean.slices for mean, *_ in found]
+    apart = [s.mean is not None and this in s.mean.slices for s in found]
     return outputs, [
-        Sighting(mean, var, after, every if own else merge(every))
-        for (mean, var, after), every, own in zip(found, seen, apart, strict=True)
+        s._replace(seen=every if own else merge(every)) for s, every, own in zip(found, seen, apart, strict=True)
     ]
 
 
@@ -118,12 +139,12 @@ def _cond(run: Run, eqn: Any, given: list[Known]) -> tuple[list[Known], list[Sig
 def _shard_map(run: Run, eqn: Any, given: list[Known]) -> tuple[list[Known], list[Sighting]]:
     """Every device sees its part of the batch; with the axis named, what it has seen is that of all of them."""
     params = eqn.params
-    found: list[Any] = []
+    found: list[Sighting] = []
 
     def body(*values: Any) -> Any:
         inputs = [g._replace(value=v) for g, v in zip(given, values, strict=True)]
         outputs, sightings = run(params["jaxpr"], (), inputs)
-        found[:] = [s[:3] for s in sightings]
+        found[:] = _without_values(sightings)
         return [o.value for o in outputs], [s.seen for s in sightings]
 
     outputs, seen = jax.shard_map(
@@ -136,7 +157,7 @@ def _shard_map(run: Run, eqn: Any, given: list[Known]) -> tuple[list[Known], lis
     )(*(g.value for g in given))
     after = all_after(given)
     return [Known(value, None, after) for value in outputs], [
-        Sighting(mean, var, after, one) for (mean, var, after), one in zip(found, seen, strict=True)
+        s._replace(seen=one) for s, one in zip(found, seen, strict=True)
     ]
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from jaxbn.inference._recalibration import checks as _checks
-from jaxbn.inference._recalibration.program import is_array
+from jaxbn.inference._population import checks as _checks
+from jaxbn.inference._population.program import is_array
 
 
 def reader(batches: Any, *, keep: bool) -> Callable[[], Iterator[Any]]:

@@ -9,6 +9,9 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+# Of the only layer, whose mean is the whole path.
+NAMELESS = "batch_norm"
+
 
 class Model(NamedTuple):
     """Attributes:
@@ -22,6 +25,12 @@ class Model(NamedTuple):
     names: list[str]
     given: Callable[[list[Any]], Any]
     rebuilt: Callable[[list[Any]], Any]
+
+    def beside(self, mean: int, last: str) -> Any:
+        """The leaf of this name in the same place as that of a mean, or `None`."""
+        place = self.names[mean]
+        name = last if place == NAMELESS else f"{place}/{last}"
+        return dict(zip(self.names, self.leaves, strict=True)).get(name)
 
 
 def opened(variables: Any) -> Model:
@@ -58,4 +67,4 @@ def _name(path: Any) -> str:
     steps = steps[:-1] if steps[-1:] == ["value"] else steps
     steps = steps[:-1] if steps[-1:] == ["mean"] else steps
     steps = steps[1:] if steps[:1] == ["batch_stats"] else steps
-    return "/".join(steps) or "batch_norm"
+    return "/".join(steps) or NAMELESS
