@@ -6,6 +6,13 @@ from jaxbn.inference._folding.by_hand import fold_dense as fold_dense
 from jaxbn.inference._folding.by_hand import to_affine as to_affine
 from jaxbn.inference._folding.report import FoldedNorm as FoldedNorm
 from jaxbn.inference._folding.report import FoldReport as FoldReport
+
+# What is wrong with the running statistics.
+from jaxbn.inference.diagnose import DIAGNOSES as DIAGNOSES
+from jaxbn.inference.diagnose import DiagnosedNorm as DiagnosedNorm
+from jaxbn.inference.diagnose import DiagnosisReport as DiagnosisReport
+from jaxbn.inference.diagnose import Finding as Finding
+from jaxbn.inference.diagnose import diagnose as diagnose
 from jaxbn.inference.fold import fold as fold
 
 # Population statistics.

@@ -1,0 +1,152 @@
+"""Why running statistics are not those of the data: a decision list, of which the first that applies is named."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from jaxbn.inference._diagnosis.channels import ERRORS, GAP, Channels
+from jaxbn.inference._diagnosis.finding import Finding, found
+
+# Of the variance, what lies between batches that differ by more than their samples.
+BETWEEN = 0.1
+# With the residual of the start known, what may be left of the gap; and with it fitted.
+LEFT, LEFT_FITTED = 0.7, 0.5
+# A fitted residual below this is not told from noise.
+FITTED = 0.02
+
+
+def cause(channels: Channels) -> Finding | None:
+    """The first of `BN101` to `BN106` that applies."""
+    rules = (_never_updated, _start_not_forgotten, _not_alike, _too_noisy, _dropout, _old)
+    return next((finding for rule in rules if (finding := rule(channels))), None)
+
+
+def _never_updated(channels: Channels) -> Finding | None:
+    seen, mean, var = channels.seen, channels.seen.running_mean, channels.seen.running_var
+    ones, zeros = mean.size > 0 and np.all(var == 1), np.all(var == 0) and np.any(channels.data.population.m2 > 0)
+    initial = bool(np.all(mean == 0)) and bool(ones or zeros)
+    # A count of 0 beside right statistics says that they came from elsewhere, as from another framework.
+    if not initial and not (seen.updates == 0 and channels.is_gap):
+        return None
+    how = f"mean 0 and variance {0 if zeros else 1} to the bit" if initial else "a count of 0 training updates"
+    return found(
+        "BN101",
+        f"{how}, {_gap(channels)}",
+        'keep the new state that training returns, in Flax by mutable=["batch_stats"], and train on or recalibrate',
+        gap=channels.gap,
+    )
+
+
+def _start_not_forgotten(channels: Channels) -> Finding | None:
+    settings, updates = channels.seen.layer.settings, channels.seen.updates
+    if not channels.is_gap or (settings.averaging != "ema" and updates):
+        return None
+    known = None if settings.momentum is None or updates is None else settings.momentum**updates
+    by_start = {start: channels.fitted(start) for start in (1.0, 0.0)}
+    if known is not None:
+        start = min(by_start, key=lambda start: channels.left(known, start))
+        if channels.left(known, start) <= LEFT * channels.gap:
+            how = f"{settings.momentum:g}^{updates}"
+            return _start_found(channels, known, start, how)
+    residual, agree = by_start[1.0], channels.agree(1.0)
+    # Against a momentum that says otherwise, which may not be that of training, it takes both mean and variance.
+    sure = agree if known is not None and known < FITTED else agree is not False
+    if sure and residual >= FITTED and channels.left(residual, 1.0) <= LEFT_FITTED * channels.gap:
+        return _start_found(channels, residual, 1.0, "fitted")
+    return None
+
+
+def _start_found(channels: Channels, residual: float, start: float, how: str) -> Finding:
+    left = channels.left(residual, start)
+    return found(
+        "BN102",
+        f"{100 * residual:.3g} % of the initial mean 0 and variance {start:g} are left ({how}), {_gap(channels)}, "
+        f"{left:.2g} without them",
+        'recalibrate, and train with a smaller momentum or with averaging="warmup", which forgets them at once',
+        residual=residual,
+        fitted=channels.fitted(start),
+        gap=channels.gap,
+        left=left,
+    )
+
+
+def _not_alike(channels: Channels) -> Finding | None:
+    of, groups = channels.data.population, channels.data.groups
+    parts, samples = len(groups or channels.seen.sizes), float(np.max(of.samples, initial=0))
+    if parts < 2 or not channels.any:
+        return None
+    within = sum(group.m2 for group in groups.values()) if groups else channels.data.within
+    share = float(np.mean(np.maximum(1 - within[channels.kept] / of.m2[channels.kept], 0)))
+    # Of samples that are drawn alike, whatever the values of one sample have in common.
+    alike = (parts - 1) / max(samples - 1, 1)
+    if share <= BETWEEN + alike * (1 + 4 * np.sqrt(2 / (parts - 1))):
+        return None
+    what, remedy = ("groups", "keep one state for each group") if groups else ("batches", "shuffle the data")
+    return found(
+        "BN103",
+        f"{100 * share:.3g} % of the variance lies between the {parts} {what}, {100 * alike:.2g} % if they were alike",
+        f"{remedy}, so that training and evaluation see the same, or recalibrate on all of them",
+        share=share,
+        alike=alike,
+        parts=parts,
+        gap=channels.gap,
+    )
+
+
+def _too_noisy(channels: Channels) -> Finding | None:
+    settings = channels.seen.layer.settings
+    momentum = settings.momentum
+    if momentum is None or settings.averaging == "cumulative" or not channels.any:
+        return None
+    noise, error = channels.noise(momentum), channels.error
+    # Statistics that are right by luck, or recalibrated, are not noisy.
+    if noise <= GAP or not max(noise / 3, 1.5 * error) < channels.gap <= 3 * noise + ERRORS * error:
+        return None
+    samples = channels.size * (1 + momentum) / (1 - momentum)
+    return found(
+        "BN104",
+        f"momentum {momentum:g} with {channels.size:g} values a batch averages {samples:.3g} of them, a noise of "
+        f"{noise:.2g} std, {_gap(channels)}",
+        "recalibrate, or train with a momentum nearer to 1 or with larger batches",
+        noise=noise,
+        samples=samples,
+        gap=channels.gap,
+    )
+
+
+def _dropout(channels: Channels) -> Finding | None:
+    if not channels.is_gap:
+        return None
+    ratio, wider = channels.running_var / channels.var, channels.std_gap
+    # Dropout keeps the mean and adds to every variance.
+    if np.mean(ratio > 1) < 0.9 or np.mean(np.abs(channels.mean_gap)) > 0.5 * np.mean(wider):
+        return None
+    if np.median(ratio) < 1.1:
+        return None
+    return found(
+        "BN105",
+        f"running variance {np.median(ratio):.3g} times that of the data (median), means "
+        f"{np.mean(np.abs(channels.mean_gap)):.2g} std apart: as after dropout, or other noise that only training has",
+        "recalibrate without it, or put dropout after the last batch norm",
+        ratio=np.median(ratio),
+        mean_gap=np.mean(np.abs(channels.mean_gap)),
+        gap=channels.gap,
+    )
+
+
+def _old(channels: Channels) -> Finding | None:
+    if not channels.is_gap:
+        return None
+    return found(
+        "BN106",
+        f"{_gap(channels)}, where their sample explains {channels.error:.2g}, and nothing of the start is left",
+        "recalibrate on data like those of evaluation, after every change of the weights",
+        gap=channels.gap,
+        error=channels.error,
+        mean_gap=np.mean(np.abs(channels.mean_gap)),
+        std_gap=np.mean(np.abs(channels.std_gap)),
+    )
+
+
+def _gap(channels: Channels) -> str:
+    return f"{channels.gap:.2g} std from the data"

@@ -1,0 +1,110 @@
+"""What is wrong with each batch norm of a model, as data and as a table."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from jaxbn.inference._diagnosis import checks as _checks
+from jaxbn.inference._diagnosis.channels import judged
+from jaxbn.inference._diagnosis.finding import DIAGNOSES, Finding
+from jaxbn.inference._diagnosis.observed import Observed
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class DiagnosedNorm:
+    """A batch norm, what is wrong with it, and the numbers to see it by.
+
+    Attributes:
+        name: the path of its statistics.
+        harm: the change of the output, as a part of it, if this layer alone were recalibrated; infinite where the
+            output is not finite for its sake, NaN where its input is not.
+        findings: what is wrong, what explains the gap first.
+        gap: how far the running statistics are from those of the data, in standard deviations of the data.
+        running_mean: `[features]`, as all arrays here, in double precision.
+        running_var: the same.
+        mean: of the data; where those are spoilt by the norms before this one, as they are in training.
+        var: the same.
+        samples: how many entries along the batch axis were seen.
+    """
+
+    name: str
+    harm: float
+    findings: tuple[Finding, ...]
+    gap: float
+    running_mean: Any
+    running_var: Any
+    mean: Any
+    var: Any
+    samples: float
+
+    @property
+    def codes(self) -> tuple[str, ...]:
+        return tuple(finding.code for finding in self.findings)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class DiagnosisReport:
+    """What is wrong with each batch norm, the most harmful first; `print(report)` shows a table.
+
+    Attributes:
+        norms: one for each batch norm.
+    """
+
+    norms: tuple[DiagnosedNorm, ...]
+
+    def __getitem__(self, name: str) -> DiagnosedNorm:
+        return {norm.name: norm for norm in self.norms}[name]
+
+    @property
+    def codes(self) -> tuple[str, ...]:
+        """All that were found, each once."""
+        return tuple(dict.fromkeys(code for norm in self.norms for code in norm.codes))
+
+    def without(self, *codes: str) -> DiagnosisReport:
+        """The report without the findings of these codes."""
+        _checks.codes(codes, DIAGNOSES)
+        return DiagnosisReport(
+            tuple(
+                dataclasses.replace(norm, findings=tuple(f for f in norm.findings if f.code not in codes))
+                for norm in self.norms
+            )
+        )
+
+    def __str__(self) -> str:
+        rows = [("batch norm", "harm", "code", "diagnosis; evidence; next step")]
+        for norm in self.norms:
+            first, *others = [(finding.code, str(finding)) for finding in norm.findings] or [
+                ("", f"nothing found; {norm.gap:.2g} std from the data")
+            ]
+            rows.append((norm.name, "unknown" if math.isnan(norm.harm) else f"{norm.harm:.3g}", *first))
+            rows += [("", "", *other) for other in others]
+        widths = [max(map(len, column)) for column in zip(*(row[:3] for row in rows), strict=True)]
+        lines = [
+            f"{name:{widths[0]}}  {harm:>{widths[1]}}  {code:{widths[2]}}  {words}" for name, harm, code, words in rows
+        ]
+        return "\n".join(
+            [*lines, "Harm: the change of the output, as a part of it, if this layer alone were recalibrated."]
+        )
+
+
+def report(layers: Sequence[Observed], found: Sequence[tuple[Finding, ...]], harms: Sequence[float]) -> DiagnosisReport:
+    norms = []
+    for one, findings, harm in zip(layers, found, harms, strict=True):
+        channels = judged(one)
+        of = channels.data.population
+        samples = float(np.max(of.samples, initial=0))
+        running = one.running_mean, one.running_var
+        norms.append(DiagnosedNorm(one.name, harm, findings, channels.gap, *running, of.mean, of.var, samples))
+    return DiagnosisReport(tuple(sorted(norms, key=_order)))
+
+
+def _order(norm: DiagnosedNorm) -> float:
+    """What can't be computed is worst where something is wrong, and else of no account."""
+    if math.isnan(norm.harm):
+        return -math.inf if norm.findings else math.inf
+    return -norm.harm

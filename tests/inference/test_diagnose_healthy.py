@@ -1,0 +1,116 @@
+"""Nets that are well come out clean, whatever they are written in, and nothing of theirs changes."""
+
+import copy
+
+import flax.linen
+import flax.nnx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxbn.linen
+import jaxbn.nnx
+from jaxbn.inference import diagnose, recalibrate
+from tests.inference.nets_diagnose import (
+    BATCHES,
+    TRAINING,
+    Linen,
+    X,
+    apply,
+    by_hand,
+    forward,
+    settled,
+    trained,
+    trained_nnx,
+)
+from tests.tolerances import assert_same
+
+
+def linen(norm, **options):
+    model = Linen(norm, **options)
+    return model.apply, trained(model), TRAINING
+
+
+def convolutional():
+    """A small net of convolutions, in training for a while."""
+
+    class Net(flax.linen.Module):
+        @flax.linen.compact
+        def __call__(self, x, *, train=False):
+            for _ in range(2):
+                x = flax.linen.Conv(4, (3, 3), use_bias=False)(x)
+                x = flax.linen.relu(jaxbn.linen.BatchNorm(use_running_average=not train, momentum=0.9)(x))
+            return flax.linen.Dense(3)(x.mean((1, 2)))
+
+    images = np.random.default_rng(3).normal(1, 2, (320, 6, 6, 2)).astype("float32")
+    batches, net = np.split(images, 10), Net()
+    variables = net.init(jax.random.key(0), images[:2])
+    step = jax.jit(lambda v, x: {**v, **net.apply(v, x, train=True, mutable=["batch_stats"])[1]})
+    for number in range(60):
+        variables = step(variables, batches[number % 10])
+    return net.apply, variables, batches
+
+
+HEALTHY = {
+    "linen-flax": lambda: linen(flax.linen.BatchNorm),
+    "linen-ours": lambda: linen(jaxbn.linen.BatchNorm),
+    "nnx-flax": lambda: (lambda model, x: model(x), trained_nnx(flax.nnx.BatchNorm), TRAINING),
+    "nnx-ours": lambda: (lambda model, x: model(x), trained_nnx(jaxbn.nnx.BatchNorm), TRAINING),
+    "functional": lambda: (apply, settled(), BATCHES),
+    "by-hand": lambda: (*by_hand(), BATCHES),
+    "convolutional": convolutional,
+}
+
+
+def raw(variables):
+    tree = flax.nnx.split(variables)[1] if isinstance(variables, flax.nnx.Module) else variables
+    is_key = lambda leaf: jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)  # noqa: E731
+    return [np.array(jax.random.key_data(leaf) if is_key(leaf) else leaf) for leaf in jax.tree.leaves(tree)]
+
+
+@pytest.mark.parametrize("make", HEALTHY.values(), ids=HEALTHY)
+def test_healthy_nets_are_clean_and_stay_as_they_are(make):
+    call, variables, batches = make()
+    before, data = copy.deepcopy(raw(variables)), copy.deepcopy(batches)
+    report = diagnose(call, variables, batches)
+    assert report.codes == (), str(report)
+    assert all(0 < norm.gap < 0.1 and 0 < norm.harm < 0.15 for norm in report.norms)
+    assert_same(raw(variables), before)
+    assert_same(batches, data)
+
+
+def test_a_model_that_trains_keeps_its_mode():
+    model = trained_nnx(flax.nnx.BatchNorm)
+    model.train()
+    diagnose(lambda model, x: model(x), model, TRAINING[:3])
+    assert (model.one.use_running_average, model.dropout.deterministic) == (False, False)
+
+
+@pytest.mark.parametrize(
+    "batches", [BATCHES, [X], [X[:1000], X[1000:]], BATCHES[:3], [*BATCHES, X[:7]]], ids=["20", "1", "2", "3", "short"]
+)
+def test_healthy_however_the_data_are_cut(batches):
+    assert diagnose(apply, settled(), batches).codes == ()
+
+
+def test_recalibrated_nets_are_clean_at_once():
+    """Though the count of training updates is still that of a net with the start in its statistics, or 0."""
+    slow = lambda variables, x: forward(variables, x, momentum=0.999)[0]  # noqa: E731
+    for steps in (0, 500):
+        new, _ = recalibrate(slow, settled(0.999, steps), BATCHES)
+        report = diagnose(slow, new, BATCHES)
+        assert report.codes == (), str(report)
+        assert all(norm.gap < 1e-5 and norm.harm < 1e-5 for norm in report.norms)
+
+
+def test_warm_up_has_no_start():
+    model = Linen(jaxbn.linen.BatchNorm, momentum=0.999)
+
+    class WarmUp(jaxbn.linen.BatchNorm):
+        averaging: str = "warmup"
+
+    assert diagnose(model.apply, trained(model, 100), TRAINING).codes == ("BN102",)
+    model = Linen(WarmUp, momentum=0.999)
+    # What is left is that the weights have moved.
+    assert "BN102" not in diagnose(model.apply, trained(model, 100), TRAINING).codes

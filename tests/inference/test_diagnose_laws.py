@@ -1,0 +1,185 @@
+"""What the figures of a report are, against NumPy; its order, its words, and what it is silent about."""
+
+import flax.linen
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxbn import BatchNormState, batch_norm, init_state
+from jaxbn.inference import diagnose, recalibrate
+from jaxbn.inference._diagnosis.harm import change
+from tests.inference.nets_diagnose import (
+    BATCHES,
+    NONE,
+    TRAINING,
+    WEIGHTS,
+    Linen,
+    X,
+    apply,
+    at,
+    changed,
+    forward,
+    settled,
+    trained,
+)
+from tests.tolerances import assert_close
+
+OLD = settled(0.999, 700)
+
+
+def slow(variables, x):
+    return forward(variables, x, momentum=0.999)[0]
+
+
+def one(state, x):
+    return batch_norm(NONE, state, x, False)[0]
+
+
+def normalised(x, mean, var):
+    return (x - mean) / np.sqrt(var + 1e-5)
+
+
+def test_running_and_population_statistics_are_in_the_report():
+    report = diagnose(slow, OLD, BATCHES)
+    x = X.astype("float64") @ WEIGHTS["one"]
+    one = report["one"]
+    assert_close((one.mean, one.var), (x.mean(0), x.var(0)), 1e-6)
+    assert_close((one.running_mean, one.running_var), OLD["one"][:2], 1e-7)
+    gap = np.hypot((one.running_mean - x.mean(0)) / x.std(0), np.sqrt(one.running_var) / x.std(0) - 1)
+    np.testing.assert_allclose(one.gap, gap.mean(), rtol=1e-5)
+    assert one.samples == len(X)
+
+
+def test_a_layer_behind_a_fault_is_compared_with_what_it_sees_in_training():
+    report = diagnose(slow, OLD, BATCHES)
+    halves = [
+        np.maximum(normalised(b, b.mean(0), b.var(0)), 0) @ WEIGHTS["two"] for b in np.array(BATCHES) @ WEIGHTS["one"]
+    ]
+    x = np.concatenate(halves).astype("float64")
+    assert_close((report["two"].mean, report["two"].var), (x.mean(0), x.var(0)), 1e-5)
+
+
+@pytest.mark.parametrize("name", ["one", "two"])
+def test_harm_is_the_change_of_the_output_if_that_layer_alone_is_recalibrated(name):
+    report = diagnose(slow, OLD, BATCHES)
+    new, _ = recalibrate(slow, OLD, BATCHES, order="pass")
+    alone = {**OLD, name: new[name]}
+    before, after = (np.asarray(slow(v, BATCHES[0]), "float64") for v in (OLD, alone))
+    np.testing.assert_allclose(report[name].harm, np.linalg.norm(after - before) / np.linalg.norm(before), rtol=1e-4)
+
+
+def test_harm_in_numpy():
+    """Of one layer: `(x - mean) / std` for `x`."""
+    report = diagnose(one, init_state(6), [X])
+    x = X.astype("float64")
+    before, after = normalised(x, 0, 1), normalised(x, x.mean(0), x.var(0))
+    harm = np.sqrt(np.mean((after - before) ** 2)) / np.sqrt(np.mean(before**2))
+    np.testing.assert_allclose(report["batch_norm"].harm, harm, rtol=1e-5)
+
+
+def test_of_several_outputs_the_largest_counts_and_of_whole_numbers_the_share():
+    zero, ones = jnp.zeros(4), jnp.ones(4)
+    assert change([ones, 2 * ones], [ones, 3 * ones]) == 0.5
+    assert (
+        change([jnp.arange(4), jnp.array([True, False])], [jnp.array([0, 1, 9, 3]), jnp.array([True, False])]) == 0.25
+    )
+    assert change([zero], [zero]) == change([], []) == change([ones[:0]], [ones[:0]]) == 0
+    assert change([zero], [ones]) == change([ones], [ones * jnp.nan]) == change([ones / 0], [ones]) == np.inf
+    assert change([jax.random.key(0)], [jax.random.key(0)]) == 0
+    np.testing.assert_allclose(change([jnp.full(4, 1 + 1j)], [jnp.full(4, 1 - 1j)]), np.sqrt(2))
+    assert change([ones.astype("bfloat16")], [2 * ones.astype("bfloat16")]) == 1
+
+
+def test_the_most_harmful_is_first():
+    for old in (changed(settled(), "two", var=lambda v: 30 * v), changed(settled(), "one", var=lambda v: 30 * v)):
+        report = diagnose(apply, old, BATCHES)
+        harms = [norm.harm for norm in report.norms]
+        assert harms == sorted(harms, reverse=True)
+        assert report.norms[0].codes == ("BN105",)
+    report = diagnose(apply, changed(settled(), "two", mean=at(0, np.nan)), BATCHES)
+    assert next((norm.name, norm.harm) for norm in report.norms) == ("two", np.inf)
+    poisoned = [np.where(np.arange(6) == 1, np.float32(np.inf), batch) for batch in BATCHES]
+    report = diagnose(apply, settled(), poisoned)
+    assert [norm.name for norm in report.norms] == ["one", "two"]
+    assert all(np.isnan(norm.harm) for norm in report.norms)
+
+
+def test_the_data_are_read_once():
+    reads = []
+
+    def batches():
+        reads.append(None)
+        yield from BATCHES
+
+    assert diagnose(slow, OLD, batches()).codes == diagnose(slow, OLD, BATCHES).codes
+    assert len(reads) == 1
+
+
+@pytest.mark.parametrize("steps", [200, 700, 2000])
+def test_the_residual_is_that_of_the_count_and_is_also_fitted(steps):
+    numbers = diagnose(slow, settled(0.999, steps), BATCHES)["one"].findings[0].numbers
+    np.testing.assert_allclose(numbers["residual"], 0.999**steps, rtol=1e-6)
+    np.testing.assert_allclose(numbers["fitted"], 0.999**steps, rtol=0.05)
+    assert numbers["left"] < 0.1 * numbers["gap"]
+
+
+def test_the_noise_is_that_of_the_formula():
+    """`sigma * sqrt((1 - m) / ((1 + m) * B))`, for batches of 64 and a momentum of 0.1."""
+    call = lambda variables, x: forward(variables, x, momentum=0.1)[0]  # noqa: E731
+    numbers = diagnose(call, settled(0.1), BATCHES)["one"].findings[0].numbers
+    np.testing.assert_allclose(numbers["noise"], np.sqrt(0.9 / (1.1 * 64)), rtol=0.2)
+    np.testing.assert_allclose(numbers["samples"], 64 * 1.1 / 0.9)
+
+
+def test_the_share_between_groups_is_that_of_the_variance():
+    x = np.concatenate([X[:640], X[640:] + np.float32(6)])
+    batches, groups = np.split(x, 20), [0] * 10 + [1] * 10
+    state = BatchNormState(jnp.asarray(x.mean(0)), jnp.asarray(x.var(0)), jnp.int32(9))
+    numbers = diagnose(one, state, batches, groups=groups)["batch_norm"].findings[0].numbers
+    wide = x.astype("float64")
+    share = 1 - (wide[:640].var(0) + wide[640:].var(0)) / 2 / wide.var(0)
+    np.testing.assert_allclose(numbers["share"], share.mean(), rtol=1e-4)
+    assert numbers["parts"] == 2
+
+
+@pytest.mark.parametrize("keep", [0.5, 0.8])
+def test_the_ratio_under_dropout_is_that_of_the_formula(keep):
+    """`1 + (1 - p) / p * (E[x^2] @ W^2) / Var(xW)`, as it is in the running variance of training."""
+    x, weight = X.astype("float64"), WEIGHTS["one"].astype("float64")
+    factor = 1 + (1 - keep) / keep * ((x**2).mean(0) @ weight**2) / (x @ weight).var(0)
+    call = lambda state, x: one(state, x @ WEIGHTS["one"])  # noqa: E731
+    state, key = init_state(8), jax.random.key(0)
+    for number in range(300):
+        mask = jax.random.bernoulli(jax.random.fold_in(key, number), keep, BATCHES[0].shape)
+        dropped = jnp.where(mask, BATCHES[number % 20] / np.float32(keep), 0)
+        _, state = batch_norm(NONE, state, dropped @ WEIGHTS["one"], True, momentum=0.98)
+    (finding,) = diagnose(call, state, BATCHES)["batch_norm"].findings
+    assert finding.code == "BN105"
+    np.testing.assert_allclose(finding.numbers["ratio"], np.median(factor), rtol=0.05)
+
+
+def test_the_report_is_a_table_of_diagnosis_evidence_and_next_step():
+    lines = str(diagnose(slow, OLD, BATCHES)).splitlines()
+    assert lines[0].split() == ["batch", "norm", "harm", "code", "diagnosis;", "evidence;", "next", "step"]
+    assert [line.split()[2] for line in lines[1:3]] == ["BN102", "BN102"]
+    assert all(line.count(";") == 2 for line in lines[:3])
+    assert "initial values not forgotten; 49.6 % of the initial mean 0 and variance 1 are left (0.999^700)" in lines[1]
+    assert lines[3].startswith("Harm: ")
+    healthy = str(diagnose(apply, settled(), BATCHES)).splitlines()
+    assert "nothing found; 0.0" in healthy[1]
+    assert len(healthy) == 4
+
+
+def test_a_code_can_be_silenced():
+    model = Linen(flax.linen.BatchNorm, bias=True, momentum=0.997)
+    report = diagnose(model.apply, trained(model), TRAINING, step=300)
+    assert report.codes == ("BN102", "BN113")
+    assert len(str(report).splitlines()) == 6
+    assert report.without("BN113").codes == ("BN102",)
+    assert report.without("BN113")["one"].findings == report["one"].findings[:1]
+    assert report.without(*report.codes).codes == ()
+    assert report.codes == ("BN102", "BN113")
+    (finding,) = report.without("BN102")["one"].findings
+    assert "params/dense_one/bias is added" in finding.evidence
+    assert finding.diagnosis == "bias before the norm"

@@ -1,0 +1,168 @@
+"""Batch norms are diagnosed wherever JAX lets them be called, and what is said of their input is known there."""
+
+import flax.linen
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxbn.linen
+from jaxbn import BatchNormState, batch_norm, init_state
+from jaxbn.inference import diagnose
+from tests.inference.nets_diagnose import BATCHES, NONE, X
+from tests.tolerances import assert_close
+
+MEAN, VAR = X.mean(0, dtype="float64"), X.var(0, dtype="float64")
+RIGHT = BatchNormState(MEAN.astype("float32"), VAR.astype("float32"), np.int32(9))
+
+
+def one(state, x):
+    return batch_norm(NONE, state, x, False)[0]
+
+
+def looped(state, x):
+    return jax.lax.scan(lambda c, part: (c, one(state, part)), 0, x.reshape(4, -1, 6))[1]
+
+
+def branched(state, x):
+    return jax.lax.cond(x[0, 0] < 1e6, lambda x: one(state, x), lambda x: 0 * x, x)
+
+
+def spread(state, x):
+    mesh = jax.make_mesh((4,), ("devices",), axis_types=(jax.sharding.AxisType.Auto,))
+    mapped = jax.shard_map(one, mesh=mesh, in_specs=(jax.P(), jax.P("devices")), out_specs=jax.P("devices"))
+    return mapped(state, x)
+
+
+PLACES = {
+    "jit": jax.jit(one),
+    "vmap": jax.vmap(one, (None, 0)),
+    "remat": jax.checkpoint(one),
+    "scan": looped,
+    "cond": branched,
+    "shard_map": pytest.param(spread, marks=pytest.mark.several_devices),
+    "grad": lambda s, x: jax.grad(lambda x: one(s, x).sum())(x),
+}
+
+
+@pytest.mark.parametrize("apply", PLACES.values(), ids=PLACES)
+def test_found_under(apply):
+    report = diagnose(apply, init_state(6), BATCHES)
+    assert report.codes == ("BN101",)
+    assert_close((report["batch_norm"].mean, report["batch_norm"].var), (MEAN, VAR), 1e-6)
+    assert diagnose(apply, RIGHT, BATCHES).codes == ()
+
+
+@pytest.mark.parametrize("apply", [one, jax.vmap(one, (None, 0)), looped, jax.checkpoint(one)])
+def test_what_comes_after_sees_what_it_sees_in_training(apply):
+    """Two in a row, the first with the statistics of other data: the second is right."""
+    states = [init_state(6), BatchNormState(np.zeros(6, "float32"), np.ones(6, "float32") * 0.97, np.int32(9))]
+    old = states[0]._replace(mean=np.full(6, 2, "float32"), var=np.full(6, 9, "float32"), count=np.int32(9))
+
+    def both(states, x):
+        return one(states[1], apply(states[0], x).reshape(x.shape))
+
+    report = diagnose(both, [old, states[1]], BATCHES)
+    assert report["0"].codes == ("BN106",)
+    assert report["1"].codes == ()
+    if apply is one:
+        assert_close((report["1"].mean, report["1"].var), (np.zeros(6), np.ones(6)), 1e-4)
+
+
+def test_members_with_their_own_statistics():
+    stacked = BatchNormState(np.stack([MEAN, 0 * MEAN]), np.stack([VAR, 1 + 0 * VAR]), np.int32(9))
+    stacked = jax.tree.map(lambda part: part.astype("float32") if part.ndim else part, stacked)
+
+    def apply(state, x):
+        return jax.vmap(lambda mean, var: one(BatchNormState(mean, var, state.count), x))(*state[:2])
+
+    report = diagnose(apply, stacked, BATCHES)
+    assert report["batch_norm"].mean.shape == (2, 6)
+    assert report.codes == ("BN106",)
+
+
+def first_axis(variables, x):
+    """A bias along the batch is none, whatever its size."""
+    return one(variables["state"], x + variables["bias"][:, None])
+
+
+def second_thoughts(variables, x):
+    """What comes between, a relu or a product, keeps the bias."""
+    return one(variables["state"], jnp.maximum(x + variables["bias"][None], 0))
+
+
+BIASED = {
+    "added": (lambda v, x: one(v["state"], x + v["bias"][None]), True),
+    "subtracted": (lambda v, x: one(v["state"], x - v["bias"][None]), True),
+    "broadcast": (lambda v, x: one(v["state"], x + jnp.broadcast_to(v["bias"], x.shape)), True),
+    "before-a-sum": (lambda v, x: one(v["state"], (x + v["bias"][None]) + 2 * x), True),
+    "transposed": (lambda v, x: one(v["state"], (x.T + v["bias"][:, None]).T), True),
+    "reshaped": (lambda v, x: one(v["state"], (x.reshape(-1, 2, 6) + v["bias"][None, None]).reshape(-1, 6)), True),
+    "jit": (lambda v, x: jax.jit(one)(v["state"], jax.jit(jnp.add)(x, v["bias"][None])), True),
+    "in-part": (lambda v, x: one(v["state"], x + v["bias"][None, :1]), False),
+    "along-the-batch": (first_axis, False),
+    "before-a-relu": (second_thoughts, False),
+    "product": (lambda v, x: one(v["state"], x * v["bias"][None]), False),
+    "of-the-data": (lambda v, x: one(v["state"], x + x[:1]), False),
+    "behind-the-norm": (lambda v, x: one(v["state"], x) + v["bias"][None], False),
+}
+
+
+@pytest.mark.parametrize(("apply", "named"), BIASED.values(), ids=BIASED)
+def test_a_bias_is_what_every_sample_gets_alike(apply, named):
+    size = 64 if apply is first_axis else 6
+    variables = {"state": RIGHT, "bias": np.zeros(size, "float32")}
+    report = diagnose(apply, variables, BATCHES)
+    assert ("BN113" in report.codes) == named
+    if named:
+        assert "bias is added to its input" in str(report)
+
+
+@pytest.mark.parametrize("norm", [flax.linen.BatchNorm, jaxbn.linen.BatchNorm], ids=["flax", "ours"])
+def test_a_bias_of_a_convolution_in_any_layout(norm):
+    class Net(flax.linen.Module):
+        @flax.linen.compact
+        def __call__(self, x):
+            x = flax.linen.Conv(4, (3, 3), name="biased")(x).transpose(0, 3, 1, 2)
+            x = norm(use_running_average=True, axis=1)(x)
+            x = flax.linen.Conv(4, (1, 1), name="followed")(x.transpose(0, 2, 3, 1))
+            return norm(use_running_average=True)(flax.linen.relu(x))
+
+    images = np.random.default_rng(0).normal(size=(8, 4, 4, 2)).astype("float32")
+    report = diagnose(Net().apply, Net().init(jax.random.key(0), images), [images])
+    found = [f.evidence for norm in report.norms for f in norm.findings if f.code == "BN113"]
+    assert found == ["params/biased/bias is added to its input and taken away with the mean: its gradient is 0"]
+
+
+DRAWN = {
+    "dropout": lambda key, x: jnp.where(jax.random.bernoulli(key, 0.9, x.shape), x / 0.9, 0),
+    "noise": lambda key, x: x + jax.random.normal(key, x.shape),
+    "loop": lambda key, x: jax.lax.fori_loop(0, 2, lambda _, x: x + jax.random.normal(key, x.shape), x),
+}
+
+
+@pytest.mark.parametrize("draw", DRAWN.values(), ids=DRAWN)
+def test_random_numbers_before_a_norm_are_seen_and_others_are_not(draw):
+    key = jax.random.key(0)
+    assert "BN110" in diagnose(lambda s, x: one(s, draw(key, x)), RIGHT, BATCHES).codes
+    assert diagnose(lambda s, x: draw(key, one(s, x)), RIGHT, BATCHES).codes == ()
+
+
+def test_masked_values_are_not_seen():
+    keep = np.arange(64)[:, None] < 50
+    batches = [np.where(keep, batch, np.float32(np.nan)) for batch in BATCHES]
+    kept = np.concatenate([batch[:50] for batch in BATCHES]).astype("float64")
+    report = diagnose(lambda s, x: batch_norm(NONE, s, x, False, mask=keep)[0], RIGHT, batches)
+    assert report.codes == ()
+    assert_close((report["batch_norm"].mean, report["batch_norm"].var), (kept.mean(0), kept.var(0)), 1e-6)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "complex64"])
+def test_other_dtypes(dtype):
+    x = (X + 1j * X[::-1]).astype(dtype) if dtype == "complex64" else jnp.asarray(X).astype(dtype)
+    old = init_state(6, dtype=dtype)
+    batches = [x[:640], x[640:]]
+    assert diagnose(one, old, batches).codes == ("BN101",)
+    wide = np.asarray(x).astype("complex128" if dtype == "complex64" else "float64")
+    right = old._replace(mean=jnp.asarray(wide.mean(0), old.mean.dtype), var=jnp.asarray(wide.var(0), old.var.dtype))
+    assert diagnose(one, right, batches).codes == ()
