@@ -42,8 +42,9 @@ def diagnose(
     - `BN102` initial values not forgotten: `r = momentum**step`, or `r` fitted to all means and variances together.
     - `BN103` batches, or groups, that are not alike: more of the variance lies between them than sampling explains.
     - `BN104` average too noisy: a spread of `sigma * sqrt((1 - m) / ((1 + m) * B))`, and a gap no larger.
-    - `BN105` dropout before the norm: variances fall and means stay when it is turned off. Any other noise that only
-      training has does the same, and so do data of smaller spread: the figures can't tell them apart.
+    - `BN105` dropout before the norm: variances fall and means stay when it is turned off. Layers of dropout of Flax
+      are seen, also where they are off. In plain functions the figures speak alone, and any other noise that only
+      training has, or data of smaller spread, does the same to them.
     - `BN106` old statistics on new data or new weights: a gap, and none of the above.
 
     And by themselves: `BN107` NaN, infinite, negative or huge variances; `BN108` input that is not finite; `BN109`
@@ -82,7 +83,7 @@ def diagnose(
         >>> x = jnp.linspace(3.0, 9.0, 100)[:, None]
         >>> report = diagnose(apply, init_state(1), x)
         >>> print(report.codes, f"{report['batch_norm'].harm:.2f}")
-        ('BN101',) 0.92
+        ('BN101',) 0.97
         >>> print(report["batch_norm"].findings[0].evidence)
         mean 0 and variance 1 to the bit, 3 std from the data
 

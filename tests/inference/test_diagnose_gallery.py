@@ -104,6 +104,11 @@ def poisoned_data():
     return of(settled(), batches)
 
 
+def dropout_by_hand():
+    """The variances of training with dropout, in plain functions: no layer of dropout is seen."""
+    return of(changed(settled(), "one", var=lambda var: 1.5 * var))
+
+
 BOTH = ("one", "two")
 # A readable id, the layers that are broken, the code, and the diagnosis.
 GALLERY = [
@@ -121,6 +126,7 @@ GALLERY = [
     ("two-domains", ["one"], "BN103", lambda: of(settled(), BATCHES[:10] + BRIGHT[:10], groups=[0] * 10 + [1] * 10)),
     ("noisy", BOTH, "BN104", lambda: of(settled(0.1), call=quick)),
     ("dropout", ["two"], "BN105", lambda: linen(STOCK, dropout=0.5, momentum=0.98)),
+    ("dropout-unseen", ["one"], "BN105", dropout_by_hand),
     ("new-data", ["one"], "BN106", lambda: of(settled(), BRIGHT)),
     ("new-weights", BOTH, "BN106", lambda: of(averaged_weights(settled()))),
     ("nan", ["one"], "BN107", lambda: of(changed(settled(), "one", mean=at(2, np.nan)))),

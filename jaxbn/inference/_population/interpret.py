@@ -17,8 +17,9 @@ from jax.extend import core
 from jaxbn._pivoted import AxisName
 from jaxbn.inference._population import checks as _checks
 from jaxbn.inference._population.added import SAME, added, carried
+from jaxbn.inference._population.dropout import dropout_p
 from jaxbn.inference._population.mark import mark_p
-from jaxbn.inference._population.nested import RANDOM, RULES, Known, Sighting, all_after, manual_axes
+from jaxbn.inference._population.nested import DROPOUT, RANDOM, RULES, Known, Sighting, all_after, manual_axes
 from jaxbn.inference._population.seen import look
 from jaxbn.inference._population.trained import as_in_training
 
@@ -60,6 +61,8 @@ def _step(eqn: Any, given: list[Known], how: How) -> tuple[list[Known], list[Sig
     name, inner = eqn.primitive.name, list(core.jaxprs_in_params(eqn.params))
     if eqn.primitive is mark_p:
         return _marked(eqn, given, how)
+    if eqn.primitive is dropout_p:
+        return [given[0]._replace(after=given[0].after | {DROPOUT})], []
     if name in ("jit", "pjit") or (any(map(_is_marked, inner)) and name in _CALLS):
         return interpret(inner[0], _consts(eqn.params), given, how)
     if not any(map(_is_marked, inner)):
@@ -79,6 +82,7 @@ def _marked(eqn: Any, given: list[Known], how: How) -> tuple[list[Known], list[S
     seen = look(x.value, weights, axes, how.axis_name)
     biases = frozenset(view.leaf for view in x.added if set(view.axes) <= set(axes))
     sighting = Sighting(mean.origin, var.origin, x.after, biases, settings, seen)
+    x = x._replace(after=x.after - {DROPOUT})
     if how.in_training:
         value = as_in_training(x.value, seen.values, mean.value, var.value, axes, settings.epsilon or 0.0)
         x = Known(value, None, x.after, None, x.added)
@@ -91,7 +95,7 @@ def _plain(eqn: Any, given: list[Known]) -> list[Known]:
     # A real mean may be made complex, as its data are.
     sources = given[:1] if eqn.primitive.name == "complex" else given if eqn.primitive.name in SAME else []
     origins = [s.origin for s in sources if s.origin and s.value.size == outputs[0].size]
-    after = all_after(given) | ({RANDOM} if _draws(eqn) else frozenset())
+    after = all_after(given) | _met(eqn)
     if len(outputs) != 1:
         return [Known(out, None, after) for out in outputs]
     views, sums = [g.view for g in given], [g.added for g in given]
@@ -106,9 +110,13 @@ def _plain(eqn: Any, given: list[Known]) -> list[Known]:
     ]
 
 
-def _draws(eqn: Any) -> bool:
-    inner = core.jaxprs_in_params(eqn.params)
-    return eqn.primitive.name in _DRAWS or any(_draws(each) for jaxpr in inner for each in jaxpr.eqns)
+def _met(eqn: Any) -> frozenset[int]:
+    """What is inside of an operation, of what a value can come after."""
+    if eqn.primitive.name in _DRAWS:
+        return frozenset([RANDOM])
+    if eqn.primitive is dropout_p:
+        return frozenset([DROPOUT])
+    return frozenset().union(*(_met(each) for jaxpr in core.jaxprs_in_params(eqn.params) for each in jaxpr.eqns))
 
 
 def _is_marked(jaxpr: Any) -> bool:

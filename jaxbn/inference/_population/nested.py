@@ -22,8 +22,8 @@ class Origin(NamedTuple):
     slices: tuple[object, ...] = ()
 
 
-# Stands among the inputs that a value comes after: random numbers.
-RANDOM = -1
+# These stand among the inputs that a value comes after: random numbers, and dropout with no batch norm behind it.
+RANDOM, DROPOUT = -1, -2
 
 
 class Known(NamedTuple):
@@ -32,7 +32,7 @@ class Known(NamedTuple):
     Attributes:
         value: an array.
         origin: the input that it is, unchanged.
-        after: the inputs on which it depends, by their numbers, and `RANDOM`.
+        after: the inputs on which it depends, by their numbers, `RANDOM` and `DROPOUT`.
         view: the input of which it is a broadcast.
         added: the inputs of which broadcasts were added to it last.
     """

@@ -27,7 +27,7 @@ class Layer(NamedTuple):
     Attributes:
         mean: the number of that leaf.
         var: the number of that leaf.
-        after: the leaves on which its input depends, and `RANDOM`.
+        after: the leaves on which its input depends, `RANDOM` and `DROPOUT`.
         biases: the leaves that were added to its input last.
         settings: what it says of itself.
     """

@@ -19,6 +19,7 @@ import jax.numpy as jnp
 from jaxbn import _checks as core_checks
 from jaxbn import _flax, normalization
 from jaxbn.inference._population import checks as _checks
+from jaxbn.inference._population.dropout import mark_dropout
 from jaxbn.inference._population.mark import Settings, mark
 
 # What was traced with marks is never taken for the same function without them, nor the other way round.
@@ -41,6 +42,7 @@ def watching() -> Iterator[None]:
             stack.enter_context(linen.intercept_methods(_linen))
         if nnx := sys.modules.get("flax.nnx"):
             stack.enter_context(_replaced(nnx.BatchNorm, "__call__", _nnx))
+            stack.enter_context(_replaced(nnx.Dropout, "__call__", _dropout))
         yield
 
 
@@ -84,12 +86,11 @@ def _trains(_: Any, *args: Any, **kwargs: Any) -> Any:
 
 def _linen(call: Any, args: Any, kwargs: Any, context: Any) -> Any:
     """Flax's own layer, also where a subclass calls it; what overrides it calls something else that is watched."""
-    own = getattr(context.orig_method, "func", None)
-    layer = context.module
-    if (getattr(own, "__module__", ""), getattr(own, "__qualname__", "")) != (
-        "flax.linen.normalization",
-        "BatchNorm.__call__",
-    ):
+    method = getattr(context.orig_method, "func", None)
+    own, layer = (getattr(method, "__module__", ""), getattr(method, "__qualname__", "")), context.module
+    if own == ("flax.linen.stochastic", "Dropout.__call__"):
+        return _dropout(lambda _, *args, **kwargs: call(*args, **kwargs), layer, *args, **kwargs)
+    if own != ("flax.linen.normalization", "BatchNorm.__call__"):
         return call(*args, **kwargs)
 
     def marked(x: Any, use_running_average: Any = None, *, mask: Any = None) -> Any:
@@ -102,6 +103,11 @@ def _linen(call: Any, args: Any, kwargs: Any, context: Any) -> Any:
         return call(_marked(x, mask, mean, var, layer), use_running_average, mask=mask)
 
     return marked(*args, **kwargs)
+
+
+def _dropout(call: Any, layer: Any, *args: Any, **kwargs: Any) -> Any:
+    x = call(layer, *args, **kwargs)
+    return mark_dropout(jnp.asarray(x)) if layer.rate else x
 
 
 def _nnx(call: Any, layer: Any, x: Any, use_running_average: Any = None, *, mask: Any = None) -> Any:

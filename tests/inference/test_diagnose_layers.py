@@ -1,0 +1,153 @@
+"""What a layer says of itself is known, whoever wrote it: momentum, averaging, epsilon; and dropout before it."""
+
+import flax.linen
+import flax.nnx
+import jax
+import numpy as np
+import pytest
+
+import jaxbn.linen
+import jaxbn.nnx
+from jaxbn import BatchNormState, batch_norm, normalize
+from jaxbn.inference import diagnose
+from tests.inference.nets_diagnose import BATCHES, NONE, X
+
+MEAN, VAR = X.mean(0, dtype="float64"), X.var(0, dtype="float64")
+
+
+def statistics(residual):
+    """With so much of the start in them."""
+    rest = 1 - residual
+    return (rest * MEAN).astype("float32"), (residual + rest * VAR).astype("float32")
+
+
+def linen(norm, stats, **options):
+    layer = norm(use_running_average=True, use_scale=False, use_bias=False, **options)
+    return layer.apply, {"batch_stats": dict(zip(("mean", "var"), stats, strict=True))}
+
+
+def nnx(norm, stats, **options):
+    layer = norm(6, use_running_average=True, rngs=flax.nnx.Rngs(0), **options)
+    layer.mean.set_value(jax.numpy.asarray(stats[0]))
+    layer.var.set_value(jax.numpy.asarray(stats[1]))
+    return lambda layer, x: layer(x), layer
+
+
+def functional(stats, **options):
+    return lambda stats, x: batch_norm(NONE, BatchNormState(*stats, np.int32(0)), x, False, **options)[0], stats
+
+
+LAYERS = {
+    "linen-flax": lambda *args, **options: linen(flax.linen.BatchNorm, *args, **options),
+    "linen-ours": lambda *args, **options: linen(jaxbn.linen.BatchNorm, *args, **options),
+    "nnx-flax": lambda *args, **options: nnx(flax.nnx.BatchNorm, *args, **options),
+    "nnx-ours": lambda *args, **options: nnx(jaxbn.nnx.BatchNorm, *args, **options),
+    "functional": functional,
+}
+every_layer = pytest.mark.parametrize("make", LAYERS.values(), ids=LAYERS)
+
+
+@every_layer
+def test_the_residual_is_that_of_its_momentum(make):
+    apply, variables = make(statistics(0.98**40), momentum=0.98)
+    ((finding,),) = (norm.findings for norm in diagnose(apply, variables, BATCHES, step=40).norms)
+    assert finding.code == "BN102"
+    assert "(0.98^40)" in finding.evidence
+    ((finding,),) = (norm.findings for norm in diagnose(apply, variables, BATCHES).norms)
+    assert "(fitted)" in finding.evidence
+    np.testing.assert_allclose(finding.numbers["residual"], 0.98**40, rtol=0.01)
+
+
+@every_layer
+def test_the_momentum_of_one_is_not_that_of_the_next(make):
+    """`normalize` has none, and is not given that of a call before it."""
+    first, variables = make(statistics(0), momentum=0.5)
+    mean, var = statistics(0.98**40)
+
+    def apply(both, x):
+        return first(both[0], x), normalize(NONE, x, *both[1])
+
+    report = diagnose(apply, (variables, (mean, var)), BATCHES, step=40)
+    assert report.norms[0].codes == ("BN102",)
+    assert "(fitted)" in report.norms[0].findings[0].evidence
+
+
+@every_layer
+def test_epsilon_is_what_drowns_a_channel(make):
+    apply, variables = make(statistics(0), epsilon=1.5)
+    small = [i for i, var in enumerate(VAR) if var < 1.5]
+    report = diagnose(apply, variables, BATCHES)
+    assert report.codes == ("BN111",)
+    assert f"{len(small)} varying by less than epsilon 1.5 of 6" in report.norms[0].findings[0].evidence
+    apply, variables = make(statistics(0), epsilon=0.0)
+    assert diagnose(apply, variables, BATCHES).codes == ()
+
+
+@pytest.mark.parametrize("averaging", ["warmup", "cumulative"])
+@pytest.mark.parametrize("name", ["linen-ours", "nnx-ours", "functional"])
+def test_averages_that_forget_their_start_have_none(name, averaging):
+    apply, variables = LAYERS[name](statistics(0.98**40), momentum=0.98, averaging=averaging)
+    if name == "linen-ours":
+        variables["batch_stats"]["count"] = np.int32(40)
+    if name == "nnx-ours":
+        variables.count.set_value(np.int32(40))
+    assert diagnose(apply, variables, BATCHES, step=40).codes == ("BN106",)
+
+
+def test_a_count_knows_better_than_the_step():
+    state = BatchNormState(*statistics(0.98**40), np.int32(40))
+    apply = lambda state, x: batch_norm(NONE, state, x, False, momentum=0.98)[0]  # noqa: E731
+    ((finding,),) = (norm.findings for norm in diagnose(apply, state, BATCHES, step=7).norms)
+    assert "(0.98^40)" in finding.evidence
+
+
+def test_a_momentum_that_says_otherwise_takes_means_and_variances_together():
+    """Of plain functions the call in evaluation may not have that of training."""
+    state = BatchNormState(*statistics(0.4), np.int32(5000))
+    apply = lambda state, x: batch_norm(NONE, state, x, False)[0]  # noqa: E731
+    assert diagnose(apply, state, BATCHES).codes == ("BN102",)
+    # Means that say nothing: data of smaller spread look the same.
+    centered = [batch - MEAN.astype("float32") for batch in BATCHES]
+    state = BatchNormState(np.zeros(6, "float32"), (0.6 * VAR).astype("float32"), np.int32(5000))
+    assert diagnose(apply, state, centered).codes == ("BN106",)
+
+
+class Linen(flax.linen.Module):
+    @flax.linen.compact
+    def __call__(self, x):
+        for name in ("one", "two"):
+            if name == "one":
+                x = flax.linen.Dropout(0.5, deterministic=True)(x)
+            x = flax.linen.BatchNorm(use_running_average=True, use_scale=False, use_bias=False, name=name)(2 * x)
+        return x
+
+
+class Nnx(flax.nnx.Module):
+    def __init__(self):
+        rngs = flax.nnx.Rngs(0)
+        self.dropout, self.none = flax.nnx.Dropout(0.5, rngs=rngs), flax.nnx.Dropout(0.0, rngs=rngs)
+        self.one, self.two = (flax.nnx.BatchNorm(6, rngs=rngs) for _ in range(2))
+
+    def __call__(self, x):
+        return self.two(2 * self.none(self.one(2 * self.dropout(x))))
+
+
+def wide(mean, var):
+    """As dropout leaves them."""
+    return {"mean": np.asarray(mean, "float32"), "var": np.asarray(1.6 * var, "float32")}
+
+
+def test_dropout_that_is_off_is_seen_as_far_as_the_next_norm():
+    ones = np.ones(6)
+    stats = {"one": wide(2 * MEAN, 4 * VAR), "two": wide(0 * ones, 4 * ones)}
+    model = Nnx()
+    for name, layer in (("one", model.one), ("two", model.two)):
+        for part in ("mean", "var"):
+            getattr(layer, part).set_value(jax.numpy.asarray(stats[name][part]))
+    for report in (
+        diagnose(Linen().apply, {"batch_stats": stats}, BATCHES),
+        diagnose(lambda model, x: model(x), model, BATCHES),
+    ):
+        evidence = {norm.name: [f.evidence.split(", ")[-1] for f in norm.findings] for norm in report.norms}
+        assert evidence["one"] == ["a layer of dropout is before it"]
+        assert evidence["two"] == ["or other noise that only training has"]
