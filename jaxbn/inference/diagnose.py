@@ -52,10 +52,10 @@ def diagnose(
     nearly constant channels; `BN112` |mean| / std above 1000; `BN113` a bias of the variables that is added just before
     a norm, whose gradient is 0. Gaps below 0.1, or not above three standard errors, are none.
 
-    Layers are found as by `recalibrate`. The momentum is that of the layer, or in plain functions that with which
-    `apply` calls `batch_norm`; `normalize` has none, and then nothing is said of noise, and `r` is fitted. Data whose
-    values are all smaller than those of before can look like a start that is not forgotten, if neither `step` nor a
-    count says otherwise.
+    Layers are found as by `recalibrate`; in a shard_map the batch is taken to be spread over all of its axes. The
+    momentum is that of the layer, or in plain functions that with which `apply` calls `batch_norm`; `normalize` has
+    none, and then nothing is said of noise, and `r` is fitted. Data whose values are all smaller than those of before
+    can look like a start that is not forgotten, if neither `step` nor a count says otherwise.
 
     Args:
         apply: `(variables, batch) -> anything`, your own call of the model in evaluation; JAX must be able to trace it.

@@ -134,6 +134,20 @@ def test_a_bias_of_a_convolution_in_any_layout(norm):
     assert found == ["params/biased/bias is added to its input and taken away with the mean: its gradient is 0"]
 
 
+def test_biases_of_layers_that_are_scanned_over():
+    class Block(flax.linen.Module):
+        @flax.linen.compact
+        def __call__(self, x):
+            return flax.linen.BatchNorm(use_running_average=True)(flax.linen.Dense(6)(x)), None
+
+    axes = {"params": 0, "batch_stats": 0}
+    net = flax.linen.scan(Block, variable_axes=axes, split_rngs={"params": True}, length=3)()
+    report = diagnose(net.apply, net.init(jax.random.key(0), X), BATCHES)
+    (norm,) = report.norms
+    assert norm.codes == ("BN101", "BN113")
+    assert norm.mean.shape == (3, 6)
+
+
 DRAWN = {
     "dropout": lambda key, x: jnp.where(jax.random.bernoulli(key, 0.9, x.shape), x / 0.9, 0),
     "noise": lambda key, x: x + jax.random.normal(key, x.shape),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -16,18 +16,19 @@ from jaxbn.inference._population.program import Program
 
 def harms(program: Program, leaves: Sequence[Any], layers: Sequence[Observed], batch: Any) -> list[float]:
     """For each layer the change of the output if it alone were recalibrated, on one batch."""
-    before = program.outputs(list(leaves), batch)
-    return [_harm(program, leaves, one, batch, before) for one in layers]
+    outputs = program.outputs(list(leaves), batch)
+    before = outputs(list(leaves))
+    return [_harm(outputs, leaves, one, before) for one in layers]
 
 
-def _harm(program: Program, leaves: Sequence[Any], one: Observed, batch: Any, before: list[Any]) -> float:
+def _harm(outputs: Callable[[list[Any]], list[Any]], leaves: Sequence[Any], one: Observed, before: list[Any]) -> float:
     if np.any(broken(one.running_mean, one.running_var)) and not all(map(_is_finite, before)):
         return float("inf")
     if one.now.spoilt:
         return float("nan")
     changed = list(leaves)
     put(changed, one.layer, one.now.population, one.name)
-    return change(before, program.outputs(changed, batch))
+    return change(before, outputs(changed))
 
 
 def change(before: Sequence[Any], after: Sequence[Any]) -> float:

@@ -30,6 +30,10 @@ class View(NamedTuple):
     def of(cls, leaf: int, value: Any) -> View:
         return cls(leaf, tuple(axis for axis, size in enumerate(value.shape) if size > 1))
 
+    def step(self) -> View:
+        """What a scan over the first axis takes of it."""
+        return View(self.leaf, tuple(axis - 1 for axis in self.axes if axis > 0))
+
 
 def carried(eqn: Any, view: View | None) -> View | None:
     """The same input behind an operation that changes no values, or `None`."""

@@ -83,7 +83,7 @@ def _scan(run: Run, eqn: Any, given: list[Known]) -> tuple[list[Known], list[Sig
     def step(values: list[Any], parts: list[Any]) -> Any:
         inputs = [Known(v, c.origin if k else None, everything) for v, c, k in zip(values, carry, kept, strict=True)]
         inputs += [
-            Known(v, s.origin and Origin(s.origin.leaf, (*s.origin.slices, this)), s.after)
+            Known(v, s.origin and Origin(s.origin.leaf, (*s.origin.slices, this)), s.after, s.view and s.view.step())
             for v, s in zip(parts, slices, strict=True)
         ]
         outputs, sightings = run(body, closed.consts, [*fixed, *inputs])

@@ -72,10 +72,10 @@ class Program:
         seen = look(*inputs)
         return dict(zip(layers, seen, strict=True))
 
-    def outputs(self, leaves: list[Any], batch: Any) -> list[Any]:
-        """The arrays that `apply` returns."""
-        traced, own, arrays = self._traced(leaves, batch)
-        return traced.outputs(*own, *arrays)
+    def outputs(self, leaves: list[Any], batch: Any) -> Callable[[list[Any]], list[Any]]:
+        """The arrays that `apply` returns for this batch, as a function of other leaves like these."""
+        traced, _, arrays = self._traced(leaves, batch)
+        return lambda own: traced.outputs(*_apart(own)[0], *arrays)
 
     def _traced(self, leaves: list[Any], batch: Any) -> tuple[_Traced, list[Any], list[Any]]:
         parts, tree = jax.tree.flatten(batch)
