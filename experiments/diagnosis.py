@@ -29,6 +29,8 @@ def draw(report: DiagnosisReport, path: Path) -> None:
         stds.plot(std, running_std, ".", **style)
     means.set(title="Means, in standard deviations of the data", xlabel="of the data", ylabel="running")
     stds.set(title="Standard deviations", xlabel="of the data", ylabel="running", xscale="log", yscale="log")
+    for axis in (stds.xaxis, stds.yaxis):
+        plotting.plain_numbers(axis)
     for ax in (means, stds):
         # Where both are equal.
         ax.axline((1, 1), (2, 2), color="#999999", linewidth=1, zorder=0)

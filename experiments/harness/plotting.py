@@ -62,6 +62,15 @@ def percent_axis(ax: Axes) -> None:
     ax.yaxis.set_minor_formatter(NullFormatter())
 
 
+def plain_numbers(axis: Any) -> None:
+    """Plain numbers on a logarithmic axis, few of them."""
+    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axis.set_minor_formatter(NullFormatter())
+
+
 def dots(ax: Axes, series: dict[str, Sequence[float]], rows: Sequence[str]) -> None:
     """Everyone's values beside ours, which are 1: a row of dots for everything compared, and a line for ours.
 
@@ -70,8 +79,6 @@ def dots(ax: Axes, series: dict[str, Sequence[float]], rows: Sequence[str]) -> N
         series: the values of everyone else by name, one for every row.
         rows: their labels, from the top.
     """
-    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
-
     others = (*COLOURS[1:], "#999999")
     for number, (name, values) in enumerate(series.items()):
         # A little below one another, so that all are seen.
@@ -80,9 +87,7 @@ def dots(ax: Axes, series: dict[str, Sequence[float]], rows: Sequence[str]) -> N
         ax.plot(values, places, "os^vDPX"[number % 7], label=name, color=others[number % len(others)])
     ax.axvline(1, color=COLOURS[0], linewidth=2, label="jaxbn")
     ax.set_xscale("log")
-    ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    ax.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-    ax.xaxis.set_minor_formatter(NullFormatter())
+    plain_numbers(ax.xaxis)
     ax.set_yticks(range(len(rows)), rows)
     ax.set_ylim(len(rows) - 0.5, -0.5)
     ax.grid(visible=False, axis="y")
