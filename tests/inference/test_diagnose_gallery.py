@@ -144,7 +144,17 @@ GALLERY = [
 ]
 
 
-@pytest.mark.parametrize(("layers", "code", "make"), [row[1:] for row in GALLERY], ids=[row[0] for row in GALLERY])
+# Of each code one is enough where time is short.
+QUICK = (
+    "never-updated-one start-by-count by-class noisy dropout-unseen new-data nan poisoned-data tiny dropout-on dead far"
+)
+QUICK += " bias"
+
+
+@pytest.mark.parametrize(
+    ("layers", "code", "make"),
+    [pytest.param(*row, id=name, marks=[pytest.mark.slow] * (name not in QUICK.split())) for name, *row in GALLERY],
+)
 def test_named_by_its_own_code(layers, code, make):
     report = make()
     found = {norm.name: norm.codes for norm in report.norms if norm.findings}
@@ -152,4 +162,4 @@ def test_named_by_its_own_code(layers, code, make):
 
 
 def test_the_gallery_holds_every_diagnosis():
-    assert {row[2] for row in GALLERY} == DIAGNOSES.keys()
+    assert {row[2] for row in GALLERY} == {row[2] for row in GALLERY if row[0] in QUICK.split()} == DIAGNOSES.keys()

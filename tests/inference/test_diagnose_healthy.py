@@ -69,7 +69,12 @@ def raw(variables):
     return [np.array(jax.random.key_data(leaf) if is_key(leaf) else leaf) for leaf in jax.tree.leaves(tree)]
 
 
-@pytest.mark.parametrize("make", HEALTHY.values(), ids=HEALTHY)
+SLOW = {"linen-flax", "nnx-ours", "convolutional"}
+
+
+@pytest.mark.parametrize(
+    "make", [pytest.param(make, id=name, marks=[pytest.mark.slow] * (name in SLOW)) for name, make in HEALTHY.items()]
+)
 def test_healthy_nets_are_clean_and_stay_as_they_are(make):
     call, variables, batches = make()
     before, data = copy.deepcopy(raw(variables)), copy.deepcopy(batches)
@@ -80,6 +85,7 @@ def test_healthy_nets_are_clean_and_stay_as_they_are(make):
     assert_same(batches, data)
 
 
+@pytest.mark.slow
 def test_a_model_that_trains_keeps_its_mode():
     model = trained_nnx(flax.nnx.BatchNorm)
     model.train()
@@ -88,7 +94,9 @@ def test_a_model_that_trains_keeps_its_mode():
 
 
 @pytest.mark.parametrize(
-    "batches", [BATCHES, [X], [X[:1000], X[1000:]], BATCHES[:3], [*BATCHES, X[:7]]], ids=["20", "1", "2", "3", "short"]
+    "batches",
+    [BATCHES, [X], [X[:1000], X[1000:]], [X[:40]], [*BATCHES, X[:7]]],
+    ids=["20", "1", "2", "few", "short"],
 )
 def test_healthy_however_the_data_are_cut(batches):
     assert diagnose(apply, settled(), batches).codes == ()
@@ -104,6 +112,7 @@ def test_recalibrated_nets_are_clean_at_once():
         assert all(norm.gap < 1e-5 and norm.harm < 1e-5 for norm in report.norms)
 
 
+@pytest.mark.slow
 def test_warm_up_has_no_start():
     model = Linen(jaxbn.linen.BatchNorm, momentum=0.999)
 

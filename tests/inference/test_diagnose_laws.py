@@ -48,6 +48,9 @@ def test_running_and_population_statistics_are_in_the_report():
     assert_close((one.running_mean, one.running_var), OLD["one"][:2], 1e-7)
     gap = np.hypot((one.running_mean - x.mean(0)) / x.std(0), np.sqrt(one.running_var) / x.std(0) - 1)
     np.testing.assert_allclose(one.gap, gap.mean(), rtol=1e-5)
+    kurtosis = ((x - x.mean(0)) ** 4).mean(0) / x.var(0) ** 2
+    errors = np.hypot(1 / np.sqrt(len(x)), np.sqrt((kurtosis - 1) / (4 * len(x))))
+    np.testing.assert_allclose(one.error, errors.mean(), rtol=1e-4)
     assert one.samples == len(X)
 
 

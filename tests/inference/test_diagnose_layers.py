@@ -151,3 +151,15 @@ def test_dropout_that_is_off_is_seen_as_far_as_the_next_norm():
         evidence = {norm.name: [f.evidence.split(", ")[-1] for f in norm.findings] for norm in report.norms}
         assert evidence["one"] == ["a layer of dropout is before it"]
         assert evidence["two"] == ["or other noise that only training has"]
+
+
+def test_one_channel_does_not_speak_for_all():
+    """Of 24 channels one hardly varies and still holds nearly nothing of the start: 0.02 is 200 times its variance."""
+    scale = np.where(np.arange(24) == 0, 0.01, 1).astype("float32")
+    batches = [np.tile(batch, (1, 4)) * scale for batch in BATCHES]
+    mean, var = np.tile(statistics(0)[0], 4) * scale, np.tile(statistics(0)[1], 4) * scale**2
+    stats = (0.63 * mean).astype("float32"), np.where(scale < 1, 0.02, 0.37 + 0.63 * var).astype("float32")
+    apply, _ = functional(stats)
+    ((finding,),) = (norm.findings for norm in diagnose(apply, stats, batches).norms)
+    assert finding.code == "BN102"
+    np.testing.assert_allclose(finding.numbers["residual"], 0.37, rtol=0.1)

@@ -142,7 +142,7 @@ def _old(channels: Channels) -> Finding | None:
         return None
     return found(
         "BN106",
-        f"{_gap(channels)}, where their sample explains {channels.error:.2g}, and nothing of the start is left",
+        f"{_gap(channels)}, of which their sample explains {channels.error:.2g}, and nothing of the start is left",
         "recalibrate on data like those of evaluation, after every change of the weights",
         gap=channels.gap,
         error=channels.error,

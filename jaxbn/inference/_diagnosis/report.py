@@ -25,6 +25,7 @@ class DiagnosedNorm:
             output is not finite for its sake, NaN where its input is not.
         findings: what is wrong, what explains the gap first.
         gap: how far the running statistics are from those of the data, in standard deviations of the data.
+        error: what the data, a sample, explain of that.
         running_mean: `[features]`, as all arrays here, in double precision.
         running_var: the same.
         mean: of the data; where those are spoilt by the norms before this one, as they are in training.
@@ -36,6 +37,7 @@ class DiagnosedNorm:
     harm: float
     findings: tuple[Finding, ...]
     gap: float
+    error: float
     running_mean: Any
     running_var: Any
     mean: Any
@@ -78,10 +80,9 @@ class DiagnosisReport:
     def __str__(self) -> str:
         rows = [("batch norm", "harm", "code", "diagnosis; evidence; next step")]
         for norm in self.norms:
-            first, *others = [(finding.code, str(finding)) for finding in norm.findings] or [
-                ("", f"nothing found; {norm.gap:.2g} std from the data")
-            ]
-            rows.append((norm.name, "unknown" if math.isnan(norm.harm) else f"{norm.harm:.3g}", *first))
+            harm = "unknown" if math.isnan(norm.harm) else f"{norm.harm:.3g}"
+            first, *others = [(finding.code, str(finding)) for finding in norm.findings] or [("", _clean(norm))]
+            rows.append((norm.name, harm, *first))
             rows += [("", "", *other) for other in others]
         widths = [max(map(len, column)) for column in zip(*(row[:3] for row in rows), strict=True)]
         lines = [
@@ -92,14 +93,18 @@ class DiagnosisReport:
         )
 
 
+def _clean(norm: DiagnosedNorm) -> str:
+    return f"nothing found; {norm.gap:.2g} std from the data, of which their sample explains {norm.error:.2g}"
+
+
 def report(layers: Sequence[Observed], found: Sequence[tuple[Finding, ...]], harms: Sequence[float]) -> DiagnosisReport:
     norms = []
     for one, findings, harm in zip(layers, found, harms, strict=True):
         channels = judged(one)
         of = channels.data.population
         samples = float(np.max(of.samples, initial=0))
-        running = one.running_mean, one.running_var
-        norms.append(DiagnosedNorm(one.name, harm, findings, channels.gap, *running, of.mean, of.var, samples))
+        gap, running = (channels.gap, channels.error), (one.running_mean, one.running_var)
+        norms.append(DiagnosedNorm(one.name, harm, findings, *gap, *running, of.mean, of.var, samples))
     return DiagnosisReport(tuple(sorted(norms, key=_order)))
 
 
