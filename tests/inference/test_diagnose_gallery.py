@@ -128,6 +128,7 @@ GALLERY = [
     ("dropout", ["two"], "BN105", lambda: linen(STOCK, dropout=0.5, momentum=0.98)),
     ("dropout-unseen", ["one"], "BN105", dropout_by_hand),
     ("new-data", ["one"], "BN106", lambda: of(settled(), BRIGHT)),
+    ("dimmer-data", ["one"], "BN106", lambda: of(settled(), [0.5 * batch + np.float32(4) for batch in BATCHES])),
     ("new-weights", BOTH, "BN106", lambda: of(averaged_weights(settled()))),
     ("nan", ["one"], "BN107", lambda: of(changed(settled(), "one", mean=at(2, np.nan)))),
     ("infinite", ["one"], "BN107", lambda: of(changed(settled(), "one", var=at(2, np.inf)))),

@@ -128,11 +128,13 @@ def test_the_residual_is_that_of_the_count_and_is_also_fitted(steps):
 
 
 def test_the_noise_is_that_of_the_formula():
-    """`sigma * sqrt((1 - m) / ((1 + m) * B))`, for batches of 64 and a momentum of 0.1."""
-    call = lambda variables, x: forward(variables, x, momentum=0.1)[0]  # noqa: E731
-    numbers = diagnose(call, settled(0.1), BATCHES)["one"].findings[0].numbers
-    np.testing.assert_allclose(numbers["noise"], np.sqrt(0.9 / (1.1 * 64)), rtol=0.2)
-    np.testing.assert_allclose(numbers["samples"], 64 * 1.1 / 0.9)
+    """`sigma * sqrt((1 - m) / ((1 + m) * B))`, for batches of 16 and a momentum of 0.5."""
+    call = lambda variables, x: forward(variables, x, momentum=0.5)[0]  # noqa: E731
+    batches = np.split(X, 80)
+    (finding,) = diagnose(call, settled(0.5, batches=batches), batches)["one"].findings
+    assert finding.code == "BN104"
+    np.testing.assert_allclose(finding.numbers["noise"], np.sqrt(0.5 / (1.5 * 16)), rtol=0.1)
+    np.testing.assert_allclose(finding.numbers["samples"], 16 * 1.5 / 0.5)
 
 
 def test_the_share_between_groups_is_that_of_the_variance():
