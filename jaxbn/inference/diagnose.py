@@ -6,6 +6,7 @@ from collections.abc import Callable, Hashable, Iterable
 from typing import Any, TypeVar
 
 from jaxbn.inference._diagnosis import checks as _checks
+from jaxbn.inference._diagnosis.channels import judged
 from jaxbn.inference._diagnosis.finding import DIAGNOSES as DIAGNOSES
 from jaxbn.inference._diagnosis.finding import Finding as Finding
 from jaxbn.inference._diagnosis.harm import harms
@@ -50,7 +51,8 @@ def diagnose(
     And by themselves: `BN107` NaN, infinite, negative or huge variances; `BN108` input that is not finite; `BN109`
     fewer than 16 values in a channel of a batch; `BN110` random numbers drawn in evaluation; `BN111` dead, constant or
     nearly constant channels; `BN112` |mean| / std above 1000; `BN113` a bias of the variables that is added just before
-    a norm, whose gradient is 0. Gaps below 0.1, or not above three standard errors, are none.
+    a norm, whose gradient is 0. Gaps below 0.1, or not above three standard errors, are none;
+    these are measured between batches, if there are 8 of them, and else taken for those of independent samples.
 
     Layers are found as by `recalibrate`; in a shard_map the batch is taken to be spread over all of its axes. The
     momentum is that of the layer, or in plain functions that with which `apply` calls `batch_norm`; `normalize` has
@@ -97,5 +99,6 @@ def diagnose(
     _checks.values("variables", model.leaves)
     program = Program(lambda own, batch: apply(model.given(own), batch), every_axis=True)
     layers, first = observe(program, model, read, step, labels)
-    found = [findings(one, layers, model.names) for one in layers]
-    return report(layers, found, harms(program, model.leaves, layers, first))
+    channels = [judged(one) for one in layers]
+    found = findings(layers, channels, model.names)
+    return report(layers, channels, found, harms(program, model.leaves, layers, first))

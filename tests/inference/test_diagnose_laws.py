@@ -48,10 +48,21 @@ def test_running_and_population_statistics_are_in_the_report():
     assert_close((one.running_mean, one.running_var), OLD["one"][:2], 1e-7)
     gap = np.hypot((one.running_mean - x.mean(0)) / x.std(0), np.sqrt(one.running_var) / x.std(0) - 1)
     np.testing.assert_allclose(one.gap, gap.mean(), rtol=1e-5)
-    kurtosis = ((x - x.mean(0)) ** 4).mean(0) / x.var(0) ** 2
-    errors = np.hypot(1 / np.sqrt(len(x)), np.sqrt((kurtosis - 1) / (4 * len(x))))
-    np.testing.assert_allclose(one.error, errors.mean(), rtol=1e-4)
     assert one.samples == len(X)
+
+
+def test_what_the_sample_explains():
+    """Of independent samples, and of images whose pixels are all one number: these are known by their batches."""
+    x = X.astype("float64")
+    kurtosis = ((x - x.mean(0)) ** 4).mean(0) / x.var(0) ** 2
+    errors = np.hypot(1 / np.sqrt(len(x)), np.sqrt((kurtosis - 1) / (4 * len(x)))).mean()
+    np.testing.assert_allclose(diagnose(one, init_state(6), [X])["batch_norm"].error, errors, rtol=1e-4)
+    np.testing.assert_allclose(diagnose(one, init_state(6), BATCHES)["batch_norm"].error, errors, rtol=0.2)
+    pixels = [np.broadcast_to(batch[:, None], (64, 5, 6)) for batch in BATCHES]
+    np.testing.assert_allclose(diagnose(one, init_state(6), pixels)["batch_norm"].error, errors, rtol=0.2)
+    noise = np.random.default_rng(4).normal(size=(1280, 25, 6)).astype("float32")
+    few, many = (diagnose(one, init_state(6), np.split(noise, n))["batch_norm"].error for n in (4, 20))
+    np.testing.assert_allclose(few / many, 5, rtol=0.2)
 
 
 def test_a_layer_behind_a_fault_is_compared_with_what_it_sees_in_training():

@@ -61,7 +61,7 @@ def test_the_residual_is_that_of_its_momentum(make):
 @every_layer
 def test_the_momentum_of_one_is_not_that_of_the_next(make):
     """`normalize` has none, and is not given that of a call before it."""
-    first, variables = make(statistics(0), momentum=0.5)
+    first, variables = make(statistics(0), momentum=0.98)
     mean, var = statistics(0.98**40)
 
     def apply(both, x):
@@ -163,3 +163,21 @@ def test_one_channel_does_not_speak_for_all():
     ((finding,),) = (norm.findings for norm in diagnose(apply, stats, batches).norms)
     assert finding.code == "BN102"
     np.testing.assert_allclose(finding.numbers["residual"], 0.37, rtol=0.1)
+
+
+def test_what_is_left_in_one_layer_is_left_in_the_others():
+    """Statistics beside a noise that hides what is left of the start, but for a layer that shows it clearly."""
+    scale = (1.2 / np.sqrt(VAR)).astype("float32")
+    near = [(batch - MEAN.astype("float32")) * scale + np.float32(0.4) for batch in BATCHES]
+    noise = 0.1 * np.where(np.arange(6) % 2, 1, -1)
+    hidden = (0.63 * 0.4 + noise).astype("float32"), np.full(6, 0.37 + 0.63 * 1.44, "float32")
+    apply = lambda stats, x: [normalize(NONE, part, *stats[name]) for name, part in x.items()]  # noqa: E731
+    both = [{"clear": a, "hidden": b} for a, b in zip(BATCHES, near, strict=True)]
+    report = diagnose(apply, {"clear": statistics(0.37), "hidden": hidden}, both)
+    assert {norm.codes for norm in report.norms} == {("BN102",)}
+    words = {norm.name: norm.findings[0].evidence for norm in report.norms}
+    assert "(fitted)" in words["clear/0"]
+    assert "37 % of the initial mean 0 and variance 1 are left (as in another layer)" in words["hidden/0"]
+    report = diagnose(apply, {"clear": statistics(0), "hidden": hidden}, both)
+    assert report.codes == ("BN106",)
+    assert report["clear/0"].codes == ()

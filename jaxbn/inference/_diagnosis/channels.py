@@ -13,6 +13,8 @@ from jaxbn.inference._diagnosis.observed import Data, Observed, broken
 GAP = 0.1
 # A gap this many times what the sample of the data explains is one.
 ERRORS = 3.0
+# Batches whose spread is known well enough.
+ENOUGH = 8
 # In standard deviations: beyond this a channel is as wrong as can be, and must not speak for all others.
 FAR = 3.0
 # What a squared coefficient must reach, on average, to say anything.
@@ -35,11 +37,24 @@ class Channels:
         kept = self.kept
         self.mean, self.var, self.std = of.mean[kept], of.var[kept], np.sqrt(of.var[kept])
         self.running_mean, self.running_var = seen.running_mean[kept], seen.running_var[kept]
-        self.mean_error, self.std_error = of.mean_error[kept], of.std_error[kept]
         with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
             between = (of.m2 - data.within)[kept] / of.m2[kept]
         self.between = np.maximum(between, 0)
+        self.mean_error, self.std_error = self._errors()
         self.batches, self.size = len(seen.sizes), float(np.median(seen.sizes))
+
+    def _errors(self) -> tuple[Any, Any]:
+        """Standard errors of mean and standard deviation of the data, in standard deviations.
+
+        What batches differ by, where there are enough of them, since values of one sample depend on one another, and
+        count for less than their number but for more than one.
+        """
+        data, kept = self.data, self.kept
+        if len(self.seen.sizes) < ENOUGH:
+            return data.population.mean_error[kept], data.population.std_error[kept]
+        batches = np.maximum(data.batches[kept], 2)
+        spread = np.maximum(data.squares[kept] / batches - (data.vars[kept] / batches) ** 2, 0)
+        return np.sqrt(self.between / (batches - 1)), np.sqrt(spread / (batches - 1)) / (2 * self.var)
 
     @property
     def any(self) -> bool:

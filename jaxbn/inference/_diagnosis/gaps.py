@@ -16,9 +16,16 @@ LEFT, LEFT_FITTED = 0.7, 0.5
 FITTED = 0.02
 
 
-def cause(channels: Channels) -> Finding | None:
-    """The first of `BN101` to `BN106` that applies."""
-    rules = (_never_updated, _start_not_forgotten, _not_alike, _too_noisy, _dropout, _old)
+def cause(channels: Channels, residual: float | None = None) -> Finding | None:
+    """The first of `BN101` to `BN106` that applies.
+
+    Args:
+        channels: of a layer.
+        residual: what is left of the start in another layer, if that is known.
+    """
+    if finding := _never_updated(channels) or _start_not_forgotten(channels, residual):
+        return finding
+    rules = (_not_alike, _too_noisy, _dropout, _old)
     return next((finding for rule in rules if (finding := rule(channels))), None)
 
 
@@ -38,7 +45,7 @@ def _never_updated(channels: Channels) -> Finding | None:
     )
 
 
-def _start_not_forgotten(channels: Channels) -> Finding | None:
+def _start_not_forgotten(channels: Channels, elsewhere: float | None) -> Finding | None:
     settings, updates = channels.seen.layer.settings, channels.seen.updates
     if not channels.is_gap or (settings.averaging != "ema" and updates):
         return None
@@ -54,6 +61,9 @@ def _start_not_forgotten(channels: Channels) -> Finding | None:
     sure = agree if known is not None and known < FITTED else agree is not False
     if sure and residual >= FITTED and channels.left(residual, 1.0) <= LEFT_FITTED * channels.gap:
         return _start_found(channels, residual, 1.0, "fitted")
+    # The layers of a model are updated together.
+    if known is None and elsewhere is not None and channels.left(elsewhere, 1.0) <= LEFT * channels.gap:
+        return _start_found(channels, elsewhere, 1.0, "as in another layer")
     return None
 
 
@@ -142,7 +152,7 @@ def _old(channels: Channels) -> Finding | None:
         return None
     return found(
         "BN106",
-        f"{_gap(channels)}, of which their sample explains {channels.error:.2g}, and nothing of the start is left",
+        f"{_gap(channels)}, of which their sample explains {channels.error:.2g}, and the initial values nothing",
         "recalibrate on data like those of evaluation, after every change of the weights",
         gap=channels.gap,
         error=channels.error,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import operator
 from collections.abc import Callable, Hashable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -17,34 +17,40 @@ from jaxbn.inference._population.population import Population, merge, population
 from jaxbn.inference._population.program import Layer, Program
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class Data:
+class Data(NamedTuple):
     """What a batch norm has seen; all arrays are `[features]`, in double precision.
 
     Attributes:
         population: of all of it.
         groups: of each group of batches, by its label; none if no labels are given.
         within: the squared deviations within the batches, summed.
+        vars: the variances of the batches, summed.
+        squares: their squares, summed.
+        batches: how many have data.
         spoilt: the number of the first batch that is not finite, or 0.
     """
 
     population: Population
     groups: dict[Hashable, Population]
     within: Any
+    vars: Any
+    squares: Any
+    batches: Any
     spoilt: int
 
     @classmethod
     def of_batch(cls, batch: Population, number: int, labels: list[Hashable] | None) -> Data:
         finite = np.all(np.isfinite(batch.mean)) and np.all(np.isfinite(batch.m2))
         groups = {} if labels is None else {labels[number - 1]: batch}
-        return cls(batch, groups, batch.m2, 0 if finite else number)
+        return cls(batch, groups, batch.m2, batch.var, batch.var**2, 1.0 * (batch.count > 0), 0 if finite else number)
 
     def merged(self, other: Data) -> Data:
         groups = dict(self.groups)
         for label, group in other.groups.items():
             groups[label] = merge(groups[label], group) if label in groups else group
         population = merge(self.population, other.population)
-        return Data(population, groups, self.within + other.within, self.spoilt or other.spoilt)
+        within, variances, squares, batches = (a + b for a, b in zip(self[2:6], other[2:6], strict=True))
+        return Data(population, groups, within, variances, squares, batches, self.spoilt or other.spoilt)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

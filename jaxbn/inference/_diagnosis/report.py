@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from jaxbn.inference._diagnosis import checks as _checks
-from jaxbn.inference._diagnosis.channels import judged
+from jaxbn.inference._diagnosis.channels import Channels
 from jaxbn.inference._diagnosis.finding import DIAGNOSES, Finding
 from jaxbn.inference._diagnosis.observed import Observed
 
@@ -97,10 +97,14 @@ def _clean(norm: DiagnosedNorm) -> str:
     return f"nothing found; {norm.gap:.2g} std from the data, of which their sample explains {norm.error:.2g}"
 
 
-def report(layers: Sequence[Observed], found: Sequence[tuple[Finding, ...]], harms: Sequence[float]) -> DiagnosisReport:
+def report(
+    layers: Sequence[Observed],
+    judged: Sequence[Channels],
+    found: Sequence[tuple[Finding, ...]],
+    harms: Sequence[float],
+) -> DiagnosisReport:
     norms = []
-    for one, findings, harm in zip(layers, found, harms, strict=True):
-        channels = judged(one)
+    for one, channels, findings, harm in zip(layers, judged, found, harms, strict=True):
         of = channels.data.population
         samples = float(np.max(of.samples, initial=0))
         gap, running = (channels.gap, channels.error), (one.running_mean, one.running_var)
