@@ -51,8 +51,8 @@ def diagnose(
     And by themselves: `BN107` NaN, infinite, negative or huge variances; `BN108` input that is not finite; `BN109`
     fewer than 16 values in a channel of a batch; `BN110` random numbers drawn in evaluation; `BN111` dead, constant or
     nearly constant channels; `BN112` |mean| / std above 1000; `BN113` a bias of the variables that is added just before
-    a norm, whose gradient is 0. Gaps below 0.1, or not above three standard errors, are none;
-    these are measured between batches, if there are 8 of them, and else taken for those of independent samples.
+    a norm, whose gradient is 0. Gaps below 0.1, or not above three standard errors, are none; the errors are measured
+    between batches, if there are 8 of them, and else taken for those of independent samples.
 
     Layers are found as by `recalibrate`; in a shard_map the batch is taken to be spread over all of its axes. The
     momentum is that of the layer, or in plain functions that with which `apply` calls `batch_norm`; `normalize` has

@@ -73,9 +73,9 @@ def first_layer(x, weight, steps=200, momentum=0.9, **options):
     return of(state, batches, lambda state, x: batch_norm(NONE, state, x @ weight, False, momentum=momentum)[0])
 
 
-def dead_unit():
+def dead_unit(**edits):
     weights = {**WEIGHTS, "two": np.where(np.arange(5) == 3, 0, WEIGHTS["two"]).astype("float32")}
-    return of(settled(weights=weights))
+    return of(changed(settled(weights=weights), "two", **edits))
 
 
 def constant_unit():
@@ -138,6 +138,7 @@ GALLERY = [
     ("tiny", BOTH, "BN109", tiny_batches),
     ("dropout-on", ["two"], "BN110", lambda: linen(OURS, dropout=0.1, momentum=0.98, call=noise_on)),
     ("dead", ["two"], "BN111", dead_unit),
+    ("died", ["two"], "BN111", lambda: dead_unit(mean=at(3, -2), var=at(3, 90))),
     ("constant", ["batch_norm"], "BN111", constant_unit),
     ("nearly-constant", ["batch_norm"], "BN111", nearly_constant_unit),
     ("far", ["batch_norm"], "BN112", far_from_zero),

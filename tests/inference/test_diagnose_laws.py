@@ -92,6 +92,12 @@ def test_harm_in_numpy():
     np.testing.assert_allclose(report["batch_norm"].harm, harm, rtol=1e-5)
 
 
+def test_harm_is_computed_on_the_first_batch_with_data():
+    for batches in (BATCHES, [X[:0], *BATCHES], [X[:0], X[:0], BATCHES[0], X[64:]]):
+        before, after = (diagnose(one, init_state(6), b)["batch_norm"].harm for b in ([BATCHES[0]], batches))
+        np.testing.assert_allclose(after, before, rtol=0.1)
+
+
 def test_of_several_outputs_the_largest_counts_and_of_whole_numbers_the_share():
     zero, ones = jnp.zeros(4), jnp.ones(4)
     assert change([ones, 2 * ones], [ones, 3 * ones]) == 0.5

@@ -152,7 +152,7 @@ def _old(channels: Channels) -> Finding | None:
         return None
     return found(
         "BN106",
-        f"{_gap(channels)}, of which their sample explains {channels.error:.2g}, and the initial values nothing",
+        f"{_gap(channels)}, and neither their sample ({channels.error:.2g}) nor the initial values explain it",
         "recalibrate on data like those of evaluation, after every change of the weights",
         gap=channels.gap,
         error=channels.error,

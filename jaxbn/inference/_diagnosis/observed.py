@@ -85,14 +85,14 @@ def observe(
     step: int | None,
     labels: list[Hashable] | None,
 ) -> tuple[list[Observed], Any]:
-    """Every layer in the order of the calls, and the first batch."""
+    """Every layer in the order of the calls, and the first batch with data."""
     found: dict[tuple[int, int], Observed] = {}
     first, number = None, 0
     for number, batch in enumerate(read(), 1):
         _checks.values("batches", batch)
         if labels is not None and number > len(labels):
             _checks.a_label_each(labels, number)
-        first = batch if number == 1 else first
+        first = first if any(np.any(one.now.population.count) for one in found.values()) else batch
         now = program(model.leaves, batch)
         right = program(_sound(model.leaves, list(now)), batch, in_training=True)
         # What isn't finite is a finding, and no accident.

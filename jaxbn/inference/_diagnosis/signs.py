@@ -22,12 +22,14 @@ FAR = 1e3
 def broken(seen: Observed, channels: Channels) -> Finding | None:
     mean, var = seen.running_mean, seen.running_var
     with np.errstate(invalid="ignore", over="ignore"):
-        floor = np.maximum(channels.data.population.var, seen.layer.settings.epsilon or 0.0)
+        of = channels.data.population.var
+        # Beside a channel that does not vary any more every variance is huge.
+        varies = np.isfinite(of) & (of > (seen.layer.settings.epsilon or 0.0))
         kinds = {
             "NaN": np.isnan(mean) | np.isnan(var),
             "infinite": np.isinf(mean) | np.isinf(var),
             "of negative variance": np.isfinite(var) & (var < 0),
-            "of huge variance": np.isfinite(var) & np.isfinite(floor) & (floor > 0) & (var > HUGE * floor),
+            "of huge variance": np.isfinite(var) & varies & (var > HUGE * of),
         }
     counts = {kind: int(np.sum(which)) for kind, which in kinds.items() if np.any(which)}
     if not counts:
