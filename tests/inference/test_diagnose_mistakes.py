@@ -12,8 +12,8 @@ import pytest
 from jaxbn import batch_norm, init_state
 from jaxbn.inference import diagnose
 from jaxbn.inference._diagnosis import checks as own_checks
+from tests.inference.messages import lines_in
 from tests.inference.nets_diagnose import BATCHES, NONE, apply, settled
-from tests.inference.test_recalibrate_mistakes import lines_in
 
 STATE = init_state(6)
 TWO = BATCHES[:2]

@@ -3,7 +3,6 @@
 import ast
 import inspect
 import threading
-import traceback
 
 import flax.linen
 import flax.nnx
@@ -18,6 +17,7 @@ from jaxbn.inference import recalibrate
 from jaxbn.inference._population import checks as shared_checks
 from jaxbn.inference._recalibration import checks as own_checks
 from tests import reference
+from tests.inference.messages import lines_in
 from tests.inference.nets_recalibrate import NETS, TRAINING, X, functional
 from tests.tolerances import TOLERANCE, assert_close
 
@@ -176,15 +176,6 @@ def test_words(call, error, words):
     assert "\n" not in str(caught.value)
     assert str(caught.value).endswith(".")
     assert (normalization._evaluate, normalization.update_state, flax.nnx.BatchNorm.__call__) == before
-
-
-def lines_in(checks, call):
-    try:
-        call()
-    except (TypeError, ValueError) as error:
-        return {
-            frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == checks.__file__
-        }
 
 
 @pytest.mark.slow
