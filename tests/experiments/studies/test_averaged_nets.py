@@ -1,4 +1,4 @@
-"""Two nets trained on real MNIST, averaged: their statistics fit the average no longer, and recalibration finds them."""
+"""Two nets trained on real MNIST, averaged: recalibration finds the statistics of the average."""
 
 import functools
 from pathlib import Path
