@@ -82,6 +82,7 @@ def test_fifty_steps_end_where_the_framework_was_recorded(name):
     assert_digits(ours(name).end(), recorded(name))
 
 
+@pytest.mark.slow
 @every_preset
 def test_fifty_steps_are_those_of_the_framework_one_by_one(name):
     try:

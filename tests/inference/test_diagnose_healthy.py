@@ -93,6 +93,7 @@ def test_a_model_that_trains_keeps_its_mode():
     assert (model.one.use_running_average, model.dropout.deterministic) == (False, False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "batches",
     [BATCHES, [X], [X[:1000], X[1000:]], [X[:40]], [*BATCHES, X[:7]]],
@@ -102,6 +103,7 @@ def test_healthy_however_the_data_are_cut(batches):
     assert diagnose(apply, settled(), batches).codes == ()
 
 
+@pytest.mark.slow
 def test_recalibrated_nets_are_clean_at_once():
     """Though the count of training updates is still that of a net with the start in its statistics, or 0."""
     slow = lambda variables, x: forward(variables, x, momentum=0.999)[0]  # noqa: E731

@@ -47,6 +47,7 @@ LAYERS = {
 every_layer = pytest.mark.parametrize("make", LAYERS.values(), ids=LAYERS)
 
 
+@pytest.mark.slow
 @every_layer
 def test_the_residual_is_that_of_its_momentum(make):
     apply, variables = make(statistics(0.98**40), momentum=0.98)

@@ -137,6 +137,7 @@ def test_the_flag_is_given_once():
     assert BatchNorm(use_running_average=True).init_with_output(KEY, x)[0].shape == x.shape
 
 
+@pytest.mark.slow
 def test_initialising_updates_nothing_and_needs_no_mapped_axis():
     x, layer = noise(2, 6, 3, mean=5.0), BatchNorm(axis_name="batch", axis_index_groups=[[0, 1]])
     stats = init(layer, x[0])["batch_stats"]

@@ -103,6 +103,7 @@ def test_pca_of_fewer_examples_than_features():
     assert_close(t.explained_variance_ratio, theirs.explained_variance_ratio_, TOLERANCE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("whiten", [False, True])
 def test_incremental_pca(whiten):
     """With all components, when it is exact; its signs are those of the last batch."""

@@ -65,6 +65,7 @@ def test_scores_are_those_of_numpy(data: Examples, name: str, batch_statistics: 
     np.testing.assert_array_equal(np.sum(guesses, axis=0), 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["mlp", "mlp-bn"])
 def test_the_loss_is_the_mean_over_the_batch(data: Examples, name: str) -> None:
     model = RUNS[name].model
