@@ -43,3 +43,11 @@ def pytest_configure(config):
 @pytest.hookimpl(tryfirst=True)  # before `-m` is looked at
 def pytest_collection_modifyitems(items):
     mark_the_others(items, "slow")
+
+
+@pytest.fixture(scope="module")
+def quick_compilation():
+    """Programs that are compiled sooner and run slower."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
