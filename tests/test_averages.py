@@ -13,6 +13,8 @@ from tests import reference
 from tests.data import noise
 from tests.tolerances import TOLERANCE, assert_close
 
+pytestmark = pytest.mark.slow
+
 PARAMS, STATE = init_batch_norm(3)
 norm = jax.jit(batch_norm, static_argnames=("train", "axis", "averaging", "ddof"))
 update = jax.jit(update_state, static_argnames="averaging")
@@ -133,7 +135,6 @@ def test_the_unbiased_variance_of_two_values(ndim, ddof, variance):
     assert_close(y.ravel(), np.array([-1, 1]) / np.sqrt(1 + 1e-5), TOLERANCE["float32"])
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("ddof", [0, 1])
 def test_every_way_estimates_the_same_variance(ddof):
     x = noise(2, 2, 4, 3)

@@ -26,6 +26,8 @@ from tests.inference.nets_diagnose import (
 )
 from tests.tolerances import assert_same
 
+pytestmark = pytest.mark.slow
+
 
 def linen(norm, **options):
     model = Linen(norm, **options)
@@ -85,7 +87,6 @@ def test_healthy_nets_are_clean_and_stay_as_they_are(make):
     assert_same(batches, data)
 
 
-@pytest.mark.slow
 def test_a_model_that_trains_keeps_its_mode():
     model = trained_nnx(flax.nnx.BatchNorm)
     model.train()
@@ -93,7 +94,6 @@ def test_a_model_that_trains_keeps_its_mode():
     assert (model.one.use_running_average, model.dropout.deterministic) == (False, False)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "batches",
     [BATCHES, [X], [X[:1000], X[1000:]], [X[:40]], [*BATCHES, X[:7]]],
@@ -103,7 +103,6 @@ def test_healthy_however_the_data_are_cut(batches):
     assert diagnose(apply, settled(), batches).codes == ()
 
 
-@pytest.mark.slow
 def test_recalibrated_nets_are_clean_at_once():
     """Though the count of training updates is still that of a net with the start in its statistics, or 0."""
     slow = lambda variables, x: forward(variables, x, momentum=0.999)[0]  # noqa: E731
@@ -114,7 +113,6 @@ def test_recalibrated_nets_are_clean_at_once():
         assert all(norm.gap < 1e-5 and norm.harm < 1e-5 for norm in report.norms)
 
 
-@pytest.mark.slow
 def test_warm_up_has_no_start():
     model = Linen(jaxbn.linen.BatchNorm, momentum=0.999)
 

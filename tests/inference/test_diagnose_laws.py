@@ -25,6 +25,8 @@ from tests.inference.nets_diagnose import (
 )
 from tests.tolerances import assert_close
 
+pytestmark = pytest.mark.slow
+
 OLD = settled(0.999, 700)
 
 
@@ -165,7 +167,6 @@ def test_the_share_between_groups_is_that_of_the_variance():
     assert numbers["parts"] == 2
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("keep", [0.5, 0.8])
 def test_the_ratio_under_dropout_is_that_of_the_formula(keep):
     """`1 + (1 - p) / p * (E[x^2] @ W^2) / Var(xW)`, as it is in the running variance of training."""
@@ -194,7 +195,6 @@ def test_the_report_is_a_table_of_diagnosis_evidence_and_next_step():
     assert len(healthy) == 4
 
 
-@pytest.mark.slow
 def test_a_code_can_be_silenced():
     model = Linen(flax.linen.BatchNorm, bias=True, momentum=0.997)
     report = diagnose(model.apply, trained(model), TRAINING, step=300)

@@ -12,6 +12,8 @@ from jaxbn import BatchNormState, batch_norm, normalize
 from jaxbn.inference import diagnose
 from tests.inference.nets_diagnose import BATCHES, NONE, X
 
+pytestmark = pytest.mark.slow
+
 MEAN, VAR = X.mean(0, dtype="float64"), X.var(0, dtype="float64")
 
 
@@ -47,7 +49,6 @@ LAYERS = {
 every_layer = pytest.mark.parametrize("make", LAYERS.values(), ids=LAYERS)
 
 
-@pytest.mark.slow
 @every_layer
 def test_the_residual_is_that_of_its_momentum(make):
     apply, variables = make(statistics(0.98**40), momentum=0.98)

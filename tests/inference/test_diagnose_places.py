@@ -12,6 +12,8 @@ from jaxbn.inference import diagnose
 from tests.inference.nets_diagnose import BATCHES, NONE, X
 from tests.tolerances import assert_close
 
+pytestmark = pytest.mark.slow
+
 MEAN, VAR = X.mean(0, dtype="float64"), X.var(0, dtype="float64")
 RIGHT = BatchNormState(MEAN.astype("float32"), VAR.astype("float32"), np.int32(9))
 
@@ -45,7 +47,6 @@ PLACES = {
 }
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("apply", PLACES.values(), ids=PLACES)
 def test_found_under(apply):
     report = diagnose(apply, init_state(6), BATCHES)
@@ -54,7 +55,6 @@ def test_found_under(apply):
     assert diagnose(apply, RIGHT, BATCHES).codes == ()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("apply", [one, jax.vmap(one, (None, 0)), looped, jax.checkpoint(one)])
 def test_what_comes_after_sees_what_it_sees_in_training(apply):
     """Two in a row, the first with the statistics of other data: the second is right."""
@@ -110,7 +110,6 @@ BIASED = {
 }
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("apply", "named"), BIASED.values(), ids=BIASED)
 def test_a_bias_is_what_every_sample_gets_alike(apply, named):
     size = 64 if apply is first_axis else 6
@@ -121,7 +120,6 @@ def test_a_bias_is_what_every_sample_gets_alike(apply, named):
         assert "bias is added to its input" in str(report)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("norm", [flax.linen.BatchNorm, jaxbn.linen.BatchNorm], ids=["flax", "ours"])
 def test_a_bias_of_a_convolution_in_any_layout(norm):
     class Net(flax.linen.Module):
@@ -138,7 +136,6 @@ def test_a_bias_of_a_convolution_in_any_layout(norm):
     assert found == ["params/biased/bias is added to its input and taken away with the mean: its gradient is 0"]
 
 
-@pytest.mark.slow
 def test_biases_of_layers_that_are_scanned_over():
     class Block(flax.linen.Module):
         @flax.linen.compact
@@ -160,7 +157,6 @@ DRAWN = {
 }
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("draw", DRAWN.values(), ids=DRAWN)
 def test_random_numbers_before_a_norm_are_seen_and_others_are_not(draw):
     key = jax.random.key(0)

@@ -14,6 +14,8 @@ from jaxbn.inference import fold
 from tests.inference.nets_fold import conv, norm, norm_variables, numbers, primitives
 from tests.tolerances import GRADIENT, assert_close
 
+pytestmark = pytest.mark.slow
+
 VARIABLES = {
     "one": {"kernel": numbers(3, 3, 4, 6), "bias": numbers(6, seed=2)},
     "two": {"kernel": numbers(6, 5, seed=3)},
@@ -34,7 +36,6 @@ def parts():
     return fold(f, VARIABLES, X)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("batch", [1, 2, 7])
 def test_other_batch_sizes(batch):
     function, weights, _ = parts()
@@ -63,7 +64,6 @@ def test_one_trace_per_shape():
     assert count == [X.shape]
 
 
-@pytest.mark.slow
 def test_jit_vmap_and_derivatives():
     function, weights, _ = parts()
     assert_close(jax.jit(function)(weights, X), f(VARIABLES, X))

@@ -10,6 +10,8 @@ from jaxbn.inference import fold
 from tests.inference.nets_fold import norm, norm_variables, numbers
 from tests.tolerances import assert_close
 
+pytestmark = pytest.mark.slow
+
 V = {"k": numbers(4, 5), "norm": norm_variables(5), "table": numbers(10, 4, seed=3), "key": jax.random.key(0)}
 X = numbers(3, 4)
 
@@ -77,7 +79,6 @@ PROGRAMS = {
 }
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_it_gives_the_same(name):
     f, x, into, kept = PROGRAMS[name]

@@ -11,12 +11,13 @@ from jaxbn.inference import recalibrate
 from tests.inference.nets_recalibrate import NETS, X, expected, functional
 from tests.tolerances import assert_close, assert_same
 
+pytestmark = pytest.mark.slow
+
 
 def mesh():
     return jax.make_mesh((4,), ("devices",), axis_types=(AxisType.Auto,))
 
 
-@pytest.mark.slow
 @pytest.mark.several_devices
 @pytest.mark.parametrize("name", ["linen-flax", "functional"])
 def test_sharded_batches_need_no_axis(name):
@@ -29,7 +30,6 @@ def test_sharded_batches_need_no_axis(name):
 UNEVEN = (np.arange(10) < np.array([[10], [0], [3], [7]])).reshape(40, 1)
 
 
-@pytest.mark.slow
 @pytest.mark.several_devices
 @pytest.mark.parametrize("name", ["linen-ours", "functional"])
 def test_apply_that_maps_over_devices(name):
@@ -50,7 +50,6 @@ def test_apply_that_maps_over_devices(name):
         recalibrate(apply, net.variables, [(jnp.asarray(X), jnp.asarray(UNEVEN))])
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("how", [pytest.param("shard_map", marks=pytest.mark.several_devices), "vmap"])
 def test_called_on_every_device(how):
     net = functional()
@@ -71,7 +70,6 @@ def test_called_on_every_device(how):
     assert_same(samples, np.full(4, 20, "float32"))
 
 
-@pytest.mark.slow
 def test_inside_of_jit():
     net = functional()
     new, report = jax.jit(lambda v, x: recalibrate(net.apply, v, [x[:9], x[9:]], prior=10))(net.variables, X)

@@ -11,6 +11,8 @@ from jaxbn.inference import recalibrate
 from tests.inference.nets_recalibrate import X, errors, expected, functional, states
 from tests.tolerances import assert_close, assert_same
 
+pytestmark = pytest.mark.slow
+
 NONE = BatchNormParams(None, None)
 TENS = np.split(X, 4)
 
@@ -74,7 +76,6 @@ def grouped(state, x):
     return jax.lax.scan(lambda c, part: (c, one(state, part)), 0, x.reshape(5, -1, 1))[1]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("apply", [one, grouped, lambda s, x: [one(s, x[:2]), one(s, x[2:])]], ids=["1", "scan", "2"])
 @pytest.mark.parametrize("cut", [[], [5, 10, 150], [*range(5, 200, 5)]], ids=len)
 def test_standard_errors_do_not_depend_on_the_cut(apply, cut):
@@ -117,7 +118,6 @@ def test_a_prior_is_data_seen_before():
     assert_same(report["batch_norm"].samples, np.full(5, 15.0))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("n", [4, 16])
 def test_the_best_prior_is_variance_over_squared_shift(n):
     """Each of 8000 features is one draw; the data have moved by half a standard deviation, so that the best is 4."""
@@ -135,7 +135,6 @@ def test_the_best_prior_is_variance_over_squared_shift(n):
         np.testing.assert_allclose(error, closed, rtol=0.05)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("keep", [0.5, 0.8])
 def test_dropout_is_off_and_inflates_the_variance_if_turned_on(keep):
     rng = np.random.default_rng(4)
@@ -163,7 +162,6 @@ def test_dropout_is_off_and_inflates_the_variance_if_turned_on(keep):
     assert np.all(factor > 1.2)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "complex64"])
 def test_other_dtypes(dtype):
     x = (X + 1j * X[::-1]).astype(dtype) if dtype == "complex64" else jnp.asarray(X).astype(dtype)

@@ -13,6 +13,8 @@ from jaxbn.inference import recalibrate
 from tests.inference.nets_recalibrate import NETS, X, expected
 from tests.tolerances import assert_close
 
+pytestmark = pytest.mark.slow
+
 NONE = BatchNormParams(None, None)
 WHOLE = (X.mean(0, dtype="float64"), X.var(0, dtype="float64"))
 NORMS = {"flax": flax.linen.BatchNorm, "ours": jaxbn.linen.BatchNorm}
@@ -62,7 +64,6 @@ PLACES = {
 }
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("apply", PLACES.values(), ids=PLACES)
 def test_found_under(apply):
     state = init_state(5)
@@ -102,7 +103,6 @@ def test_members_of_a_vmap_with_their_own_statistics():
     assert_close(new[:2], (x.mean(1, dtype="float64"), x.var(1, dtype="float64")))
 
 
-@pytest.mark.slow
 @both_norms
 def test_a_scan_over_blocks_of_linen(norm):
     class Block(flax.linen.Module):
@@ -130,7 +130,6 @@ def test_a_scan_over_blocks_of_linen(norm):
     assert len(report.names) == 1
 
 
-@pytest.mark.slow
 @both_norms
 def test_jit_and_vmap_of_linen(norm):
     class Net(flax.linen.Module):
@@ -172,7 +171,6 @@ def test_a_subclass_of_flax_own_layer_is_seen_once():
     assert report["batch_norm"].samples.max() == 40
 
 
-@pytest.mark.slow
 @both_norms
 def test_a_convolutional_net(norm):
     class Net(flax.linen.Module):

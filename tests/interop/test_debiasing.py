@@ -12,6 +12,8 @@ from jaxbn.interop import debiased_momentum
 from tests.data import noise
 from tests.tolerances import assert_close
 
+pytestmark = pytest.mark.slow
+
 
 def exact(decay, count):
     """With the decay rounded as the frameworks round it."""

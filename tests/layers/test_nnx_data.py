@@ -11,6 +11,8 @@ from tests import reference
 from tests.data import noise
 from tests.tolerances import TOLERANCE, assert_close, assert_same
 
+pytestmark = pytest.mark.slow
+
 X = noise(6, 4, 3, mean=3)
 EXAMPLES = np.array([1, 0, 1, 1, 0, 1], bool)[:, None, None]
 

@@ -17,6 +17,8 @@ from tests import reference
 from tests.layers.nnx_model import EXACT, PARAMS, STATE, Model, X, call, remembered
 from tests.tolerances import assert_close, assert_same
 
+pytestmark = pytest.mark.slow
+
 
 def test_nnx_jit():
     model = Model()
@@ -34,7 +36,6 @@ def test_nnx_gradient():
     assert_close(model.statistics, remembered(X), EXACT)
 
 
-@pytest.mark.slow
 def test_nnx_remat_updates_once():
     model = Model()
     nnx.grad(nnx.remat(lambda model, x: jnp.sum(jnp.sin(model(x)))))(model, X)

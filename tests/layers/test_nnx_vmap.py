@@ -11,6 +11,8 @@ from tests import reference
 from tests.layers.nnx_model import EXACT, PARAMS, STATE, Model, X, call, remembered
 from tests.tolerances import assert_close, assert_same
 
+pytestmark = pytest.mark.slow
+
 
 def test_nnx_ensemble():
     make = nnx.vmap(lambda _: Model(), axis_size=4, in_axes=None)
@@ -20,7 +22,6 @@ def test_nnx_ensemble():
     assert_close(models.statistics, tuple(map(np.stack, zip(*map(remembered, X), strict=True))), EXACT)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("axes", [None, nnx.StateAxes({nnx.BatchStat: None, ...: None})])
 def test_nnx_vmap_with_an_axis_name_is_the_flat_batch(axes):
     model = Model(axis_name="batch")
@@ -35,7 +36,6 @@ def test_nnx_vmap_of_a_model_with_an_axis_name():
     assert_close(model.statistics, remembered(X), EXACT)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("jit", [False, True])
 def test_nnx_vmap_of_a_model_remembers_all_lanes_together(jit):
     """Every lane is normalised by itself, as in a loop; what one layer remembers is the whole."""
@@ -46,7 +46,6 @@ def test_nnx_vmap_of_a_model_remembers_all_lanes_together(jit):
     assert_close(model.statistics, remembered(X, X), EXACT)
 
 
-@pytest.mark.slow
 def test_nnx_nested_vmap_of_a_model():
     model = Model()
     x = X.reshape(2, 2, 5, 3)
@@ -54,7 +53,6 @@ def test_nnx_nested_vmap_of_a_model():
     assert_close(model.statistics, remembered(X), EXACT)
 
 
-@pytest.mark.slow
 def test_nnx_vmap_of_a_gradient_inside():
     model = Model()
     saliency = nnx.vmap(jax.grad(lambda x: jnp.sum(jnp.sin(model(x)))))(jnp.asarray(X))
@@ -76,7 +74,6 @@ def test_nnx_vmap_of_a_model_with_a_traced_flag(train):
     assert_close((layer.mean[...], layer.var[...]), expected, EXACT)
 
 
-@pytest.mark.slow
 def test_nnx_vmap_of_a_model_inside_of_a_named_axis():
     """Members of the named axis share what they remember, and the batch of each is one of its own members."""
     model = Model(axis_name="outer")

@@ -12,6 +12,8 @@ from jaxbn.preprocess import Projection, inverse_transform, transform
 from tests.preprocess.fits import FEW, FITS, FITTED, PROJECTIONS, SCALINGS, assert_same_fit, compiled, layout, table
 from tests.tolerances import assert_close, assert_same
 
+pytestmark = pytest.mark.slow
+
 few_fits = pytest.mark.parametrize("fit", FEW.values(), ids=FEW)
 IMAGES = layout((20, 2, 2, 3), (3, 1), offset=3.0)
 
@@ -74,7 +76,6 @@ def fitted_to_batches(fit, x):
     return fit([x[:7], x[7:8], x[8:]], mask=[mask[:7], None, mask[8:]])
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "fitted"),
     [(name, fitted_to_all) for name in ("center", "standardize", "min-max", "pca-2", "whiten-pca", "whiten-zca")]

@@ -9,6 +9,8 @@ from jaxbn.preprocess import fit_min_max, fit_pca, fit_standardize, fit_whiten, 
 from tests.preprocess.fits import table
 from tests.tolerances import assert_close
 
+pytestmark = pytest.mark.slow
+
 preprocessing = pytest.importorskip("sklearn.preprocessing")
 decomposition = pytest.importorskip("sklearn.decomposition")
 
@@ -82,7 +84,6 @@ def test_max_abs_scaler():
     assert_same_results(fit_min_max([x, -x]), preprocessing.MaxAbsScaler().fit(x))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("components", [None, 1, 4])
 @pytest.mark.parametrize("whiten", [False, True])
 def test_pca(whiten, components):
@@ -103,7 +104,6 @@ def test_pca_of_fewer_examples_than_features():
     assert_close(t.explained_variance_ratio, theirs.explained_variance_ratio_, TOLERANCE)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("whiten", [False, True])
 def test_incremental_pca(whiten):
     """With all components, when it is exact; its signs are those of the last batch."""
