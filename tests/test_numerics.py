@@ -88,6 +88,7 @@ def test_gradients_far_from_0(outlier):
     assert_close(dx / size, expected / size, GRADIENT["float32"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_gradients_in_half_precision_are_rounded_once(dtype):
     x, dy = (noise(*SHAPE, mean=mean, dtype=dtype) for mean in (300, 0))

@@ -173,6 +173,7 @@ def test_nothing_anywhere(way):
     assert_close(state, (np.zeros([4, 6]), np.ones([4, 6]), np.zeros(4)), 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("way", [*map(marked, DEVICES)])
 def test_one_collective_forward_and_one_more_backward(way, masked):

@@ -80,6 +80,7 @@ def test_double_precision_stays_double(dtype, averaging):
         assert [p.dtype for p in final] == [dtype, "float64", "int32"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["bfloat16", "float64"])
 def test_a_single_precision_state_stays_single_beside_double_precision(dtype):
     with jax.enable_x64(True):

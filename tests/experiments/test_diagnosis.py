@@ -23,6 +23,7 @@ def drawn(monkeypatch):
     return points
 
 
+@pytest.mark.slow
 def test_running_against_population_statistics_by_channel(tmp_path, drawn):
     report = diagnose(apply, settled(0.999, 700), BATCHES)
     diagnosis.draw(report, tmp_path / "diagnosis.png")

@@ -96,11 +96,13 @@ def test_every_message_is_in_the_table():
         assert set(range(n.lineno, n.end_lineno + 1)) & heard, n.lineno
 
 
+@pytest.mark.slow
 def test_labels_come_in_any_list():
     for groups in ((0, 1), np.array([0, 1]), iter("ab"), ["a", None]):
         diagnose(apply, settled(), TWO, groups=groups)
 
 
+@pytest.mark.slow
 def test_flax_is_not_imported():
     code = (
         "import sys, jax.numpy as jnp\n"

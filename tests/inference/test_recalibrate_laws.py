@@ -22,6 +22,7 @@ orders = pytest.mark.parametrize("order", ["layers", "pass"])
 KEEP = (np.random.default_rng(1).random([40, 1]) < 0.7) | (np.arange(40)[:, None] == 0)
 
 
+@pytest.mark.slow
 @every_net
 @orders
 def test_unequal_batches_are_the_whole(make, order):

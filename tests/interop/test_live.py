@@ -57,6 +57,7 @@ def trained(make, affine):
     return peer, list(batches(peer, ndim, 10, seed=1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("affine", [True, False])
 @pytest.mark.parametrize("name", PEERS)
 def test_agrees(name, affine):

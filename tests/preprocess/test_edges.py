@@ -63,6 +63,7 @@ def test_features_without_data_are_left_as_they_are(name):
         assert_close(y[:, mask], transform(SCALINGS[name](x[:, mask]), table(offset=5.0)[:, mask]), 1e-6)
 
 
+@pytest.mark.slow
 @few_fits
 def test_nothing_at_all(fit):
     x, nothing = table(), np.zeros([0, 6], "float32")

@@ -102,6 +102,7 @@ def test_coordinates_are_uncorrelated_and_sorted(name, ddof, data):
     assert np.all(flat.max(1) > -flat.min(1) * 0.999)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["whiten-pca", "whiten-zca"])
 @few
 @given(data=draws())

@@ -107,6 +107,7 @@ def test_another_process_finds_them(saved: Checkpoints, folder: Path) -> None:
     other.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_of_a_damaged_one_the_one_before_is_used(damage: Callable[[Path], None], folder: Path) -> None:
     saved = Checkpoints(folder)

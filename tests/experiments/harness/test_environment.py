@@ -24,6 +24,7 @@ def test_it_names_the_peers_that_are_installed(monkeypatch: pytest.MonkeyPatch) 
     assert {"dm-haiku", "equinox", "keras", "torch", "scikit-learn"} <= set(environment.PEERS)
 
 
+@pytest.mark.slow
 def test_it_imports_neither_flax_nor_optax() -> None:
     """The speed run measures itself from its first import on."""
     code = """

@@ -35,6 +35,7 @@ def compiled(net: nets.Net, recipe: Recipe, images: np.ndarray) -> training.Prog
     return compilation.compile_all(net, recipe, pictures, pictures)
 
 
+@pytest.mark.slow
 def test_the_layers_are_convolutions_4x4_of_stride_2() -> None:
     x = np.random.default_rng(0).standard_normal((2, 8, 8, 3)).astype(np.float32)
     matrix = np.random.default_rng(1).standard_normal((32, 5)).astype(np.float32)

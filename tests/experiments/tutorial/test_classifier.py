@@ -105,6 +105,7 @@ def test_bytes_stay_bytes_on_the_device(data: Examples) -> None:
     np.testing.assert_array_equal(data.labels, LABELS)
 
 
+@pytest.mark.slow
 def test_a_white_pixel_is_one(data: Examples) -> None:
     seen = []
 

