@@ -11,7 +11,6 @@ def functions_of(path):
     return {node.name for node in ast.parse((ROOT / path).read_text("utf-8")).body if isinstance(node, ast.FunctionDef)}
 
 
-@pytest.mark.slow
 def test_every_case_has_a_test_that_exists_or_a_reason():
     lines = (ROOT / "docs/peer-tests.md").read_text("utf-8").splitlines()
     rows = [line.strip("| ").split(" | ") for line in lines if line.startswith("| ")][2:]
