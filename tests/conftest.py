@@ -51,3 +51,10 @@ def quick_compilation():
     jax.config.update("jax_disable_most_optimizations", True)
     yield
     jax.config.update("jax_disable_most_optimizations", False)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _compiled(request):
+    """Where speed and the last digits are not the subject, most of the time would go into compilation."""
+    if request.path.parent.name in ("inference", "interop"):
+        request.getfixturevalue("quick_compilation")

@@ -44,6 +44,17 @@ def test_a_hook_of_the_user_still_promotes():
     assert layer(X, use_running_average=True).dtype == "bfloat16"
 
 
+def test_statistics_of_a_hook_are_those_of_evaluation_and_never_kept():
+    def promote(arrays, *, dtype):
+        x, mean, var, scale, bias = arrays
+        return x, mean + 3, var * 4, scale, bias
+
+    layer = make(promote_dtype=promote)
+    assert_close(layer(X, use_running_average=True), (X - 3) / np.sqrt(4 + 1e-5), TOLERANCE["float32"])
+    assert_close(layer(X), reference.batch_norm(X), TOLERANCE["float32"])
+    assert_close(layer.mean[...], 0.01 * reference.moments(X).mean, TOLERANCE["float32"])
+
+
 @pytest.mark.parametrize("mask", [EXAMPLES.astype(int), EXAMPLES.astype(float)])
 def test_masks_of_numbers(mask):
     assert_same(make()(X, mask=mask), make()(X, mask=EXAMPLES))

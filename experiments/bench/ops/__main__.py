@@ -12,17 +12,14 @@ installed are left out (`pip install -e '.[peers]'`). Writes `summary.json`, `su
 from __future__ import annotations
 
 import dataclasses
-import math
-import statistics
-import time
 from pathlib import Path
 from typing import Any, Literal
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from rich.console import Console
 
+from experiments.bench import turns
 from experiments.bench.ops.calls import Call, copy_calls, jax_calls
 from experiments.bench.ops.report import draw, tables
 from experiments.bench.ops.torch_calls import torch_calls
@@ -61,27 +58,10 @@ class Options:
     """The folder for the results."""
 
 
-def seconds(call: Call) -> float:
-    start = time.perf_counter()
-    jax.block_until_ready(call())
-    return time.perf_counter() - start
-
-
 def medians(calls: dict[str, tuple[Call, int]], options: Options) -> dict[str, float]:
-    """Seconds per call of everyone, in turns; each is repeated until the turn is long enough."""
-    turns = {}
-    for name, (call, inner) in calls.items():
-        seconds(call)
-        turns[name] = (call, max(1, math.ceil(options.least / max(seconds(call), 1e-7))), inner)
-    times: dict[str, list[float]] = {name: [] for name in calls}
-    for _ in range(options.rounds):
-        for name, (call, number, inner) in turns.items():
-            start = time.perf_counter()
-            for _ in range(number):
-                last = call()
-            jax.block_until_ready(last)
-            times[name].append((time.perf_counter() - start) / number / inner)
-    return {name: statistics.median(values) for name, values in times.items()}
+    """Seconds of everyone, in turns; a call stands for so many."""
+    times = turns.medians({name: call for name, (call, _) in calls.items()}, rounds=options.rounds, least=options.least)
+    return {name: times[name] / number for name, (_, number) in calls.items()}
 
 
 def measure(shape: tuple[int, ...], dtype: str, mode: str, options: Options) -> dict[str, Any]:
