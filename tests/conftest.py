@@ -56,5 +56,5 @@ def quick_compilation():
 @pytest.fixture(scope="module", autouse=True)
 def _compiled(request):
     """Where speed and the last digits are not the subject, most of the time would go into compilation."""
-    if request.path.parent.name in ("inference", "interop"):
+    if request.path.parent.name in ("inference", "interop", "layers"):
         request.getfixturevalue("quick_compilation")
