@@ -165,29 +165,24 @@ def times_table(measured: list[dict[str, Any]]) -> Table:
 
 
 def programs_table(measured: list[dict[str, Any]]) -> Table:
-    """What the compiled programs move, need and are estimated to take."""
+    """What the compiled programs move, need and are estimated to take, which a GPU's compiler does not say."""
+    estimated = bool(measured[0]["programs"]["folded"]["cycles"])
+    columns: dict[str, Callable[[Any], str]] = {
+        "MB moved": lambda program: f"{program['bytes'] / 1e6:.1f}",
+        **({"million cycles": lambda program: f"{program['cycles'] / 1e6:.3f}"} if estimated else {}),
+        "temporary MB": lambda program: f"{program['temporary'] / 1e6:.1f}",
+        "kernels": lambda program: f"{program['kernels']}",
+    }
+    counted = "cycles" if estimated else "bytes"
     rows = []
     for m in measured:
         before, after = m["programs"]["as it is"], m["programs"]["folded"]
-        pairs = [
-            (f"{p['bytes'] / 1e6:.1f}", f"{p['cycles'] / 1e6:.3f}" if p["cycles"] else "") for p in (before, after)
-        ]
-        gain = "cycles" if before["cycles"] else "bytes"
-        rows.append(
-            [
-                f"{m['net']}, batch {m['batch']}, {m['dtype']}",
-                m["norms"],
-                *(cell for pair in zip(*pairs, strict=True) for cell in pair),
-                f"{before['temporary'] / 1e6:.1f}",
-                f"{after['temporary'] / 1e6:.1f}",
-                f"{before['kernels']}",
-                f"{after['kernels']}",
-                f"{before[gain] / after[gain]:.2f}",
-            ]
-        )
-    header = ["net", "norms folded", "MB moved", "folded", "million cycles", "folded", "temporary MB", "folded"]
-    title = f"Inference compiled for {'a TPU' if measured[0]['programs']['folded']['cycles'] else 'a GPU'}"
-    return Table(title, [*header, "kernels", "folded", "gain"], rows)
+        figures = [read(each) for read in columns.values() for each in (before, after)]
+        gain = f"{before[counted] / after[counted]:.2f}"
+        rows.append([f"{m['net']}, batch {m['batch']}, {m['dtype']}", m["norms"], *figures, gain])
+    titles = [title for name in columns for title in (name, "folded")]
+    title = f"Inference compiled for {'a TPU' if estimated else 'a GPU'}"
+    return Table(title, ["net", "norms folded", *titles, f"gain in {counted}"], rows)
 
 
 if __name__ == "__main__":
