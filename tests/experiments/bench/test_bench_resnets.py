@@ -1,5 +1,6 @@
 """The bench of a training step of Flax's ResNets, with a stand-in of a few layers for Flax's sources."""
 
+import gc
 import json
 
 import jax
@@ -42,6 +43,14 @@ class ResNet(nn.Module):
 
 
 @pytest.fixture
+def frozen():
+    """The bench collects garbage; it need not look through all that other tests hold."""
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
+@pytest.fixture
 def sources(tmp_path):
     file = tmp_path / "flax" / resnets.FILE
     file.parent.mkdir(parents=True)
@@ -76,7 +85,7 @@ def test_the_net_has_the_dtype_of_the_images(depth, sources):
 
 
 @pytest.mark.slow
-def test_it_measures_and_writes_its_table(sources, tmp_path, monkeypatch, capsys):
+def test_it_measures_and_writes_its_table(frozen, sources, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(resnet_steps, "REPEATS", 1)
     monkeypatch.setattr(resnet_steps, "LINEN", {"jaxbn": resnets.LINEN["jaxbn"]})
     monkeypatch.setattr(resnet_steps, "NNX", {"nnx": resnets.NNX["nnx"]})

@@ -114,6 +114,7 @@ def test_ctrl_c_keeps_what_is_finished_and_resume_completes_it(
         return train(folder, *args, **options)
 
     monkeypatch.setattr(lessons, "train", stop)
+    monkeypatch.setattr(preprocessing, "draw_all", lambda *_: None)
     assert preprocessing.main(["--out", str(tmp_path), *ARGS]) == 130
     summary = json.loads((tmp_path / "summary.json").read_text())["runs"]
     assert {model: list(own) for model, own in summary.items()} == {
@@ -123,6 +124,7 @@ def test_ctrl_c_keeps_what_is_finished_and_resume_completes_it(
     monkeypatch.undo()
     with pytest.MonkeyPatch.context() as patch:
         shrink(patch)
+        patch.setattr(preprocessing, "draw_all", lambda *_: None)
         assert preprocessing.main(["--out", str(tmp_path), *ARGS, "--resume"]) == 0
     for name in ("mlp-original", "mlp-bn-ZCA-whitened"):
         assert (tmp_path / name / "metrics.jsonl").read_bytes() == (whole[0] / name / "metrics.jsonl").read_bytes()

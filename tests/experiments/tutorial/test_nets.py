@@ -64,18 +64,26 @@ def value_and_gradients(model: nn.Module, variables: Any, train: bool) -> Any:
     return jax.jit(jax.value_and_grad(value, argnums=(0, 1), has_aux=True))(variables["params"], IMAGES)
 
 
+@functools.cache
+def variables_of(norm: bool) -> Any:
+    model = nets.ConvNet(SLIM_NORM if norm else None, form=nets.CELLS)
+    return moved(jax.jit(functools.partial(model.init, train=False))(jax.random.key(0), IMAGES))
+
+
+@functools.cache
+def by_plain_layers(norm: bool, train: bool) -> Any:
+    plain = {collection: renamed(tree) for collection, tree in variables_of(norm).items()}
+    return value_and_gradients(PlainConvNet(norm), plain, train)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("train", [True, False])
 @pytest.mark.parametrize("norm", [True, False])
 @pytest.mark.parametrize("form", [nets.CELLS, nets.CHANNELS_LAST], ids=["cells", "channels last"])
 def test_the_convolutional_net_is_that_of_plain_layers(form: nets.Form, norm: bool, train: bool) -> None:
     model = nets.ConvNet(SLIM_NORM if norm else None, form=form)
-    variables = moved(jax.jit(functools.partial(model.init, train=False))(jax.random.key(0), IMAGES))
-    (_, (logits, extras)), (of_params, of_images) = value_and_gradients(model, variables, train)
-    plain_variables = {collection: renamed(tree) for collection, tree in variables.items()}
-    (_, (plain, plain_extras)), (of_plain, plain_images) = value_and_gradients(
-        PlainConvNet(norm), plain_variables, train
-    )
+    (_, (logits, extras)), (of_params, of_images) = value_and_gradients(model, variables_of(norm), train)
+    (_, (plain, plain_extras)), (of_plain, plain_images) = by_plain_layers(norm, train)
     close = functools.partial(np.testing.assert_allclose, rtol=2e-4, atol=2e-4)
     close(logits, plain)
     close(of_images, plain_images)
