@@ -8,10 +8,7 @@ from typing import Any, NamedTuple
 
 import jax.extend.core as jex
 
-# Their bodies count as if they were written in place.
-CALLS = {"jit", "pjit", "closed_call", "core_call", "remat", "remat2", "checkpoint"}
-# So do these if variables go in; otherwise they keep the derivative that was written for them.
-WITH_OWN_DERIVATIVE = {"custom_jvp_call", "custom_vjp_call", "custom_vjp_call_jaxpr"}
+from jaxbn.inference._calls import WITH_OWN_RULE, called
 
 
 @dataclasses.dataclass(eq=False)
@@ -22,6 +19,7 @@ class Value:
         aval: its shape and dtype.
         unknown: whether it depends on the data.
         sources: the names of the variables that it depends on.
+        rounded: the dtypes of what it comes from, where variables had met the data or were converted.
         constant: its value, if no operation makes it and it is known.
         uses: how many operations and outputs read it.
     """
@@ -29,6 +27,7 @@ class Value:
     aval: Any
     unknown: bool = False
     sources: frozenset[str] = frozenset()
+    rounded: frozenset[str] = frozenset()
     constant: Any = None
     uses: int = 0
 
@@ -46,10 +45,9 @@ class Operation(NamedTuple):
 
     @property
     def title(self) -> str:
-        """The name that people know: of a function with a derivative of its own, that of the function."""
-        body = self.eqn.params.get("call_jaxpr") if self.name in WITH_OWN_DERIVATIVE else None
-        info = getattr(getattr(body, "jaxpr", body), "debug_info", None)
-        return self.name if info is None else info.func_name
+        """The name that people know: of a call, that of the function."""
+        call = called(self.eqn) if self.name in WITH_OWN_RULE else None
+        return self.name if call is None else call[0].debug_info.func_name
 
     @property
     def read(self) -> list[Value]:
@@ -92,7 +90,7 @@ def program(closed: Any, inputs: Sequence[Value], name_of: Callable[[Any], str])
         name_of: the name of a constant.
     """
     operations: list[Operation] = []
-    outputs = _enter(closed, inputs, name_of, operations)
+    outputs = _enter((closed.jaxpr, closed.consts), inputs, name_of, operations)
     for value in outputs:
         value.uses += 1
     live = []
@@ -105,12 +103,13 @@ def program(closed: Any, inputs: Sequence[Value], name_of: Callable[[Any], str])
 
 
 def _enter(
-    closed: Any, inputs: Sequence[Value], name_of: Callable[[Any], str], operations: list[Operation]
+    call: tuple[Any, Sequence[Any]],
+    inputs: Sequence[Value],
+    name_of: Callable[[Any], str],
+    operations: list[Operation],
 ) -> list[Value]:
-    jaxpr = getattr(closed, "jaxpr", closed)
-    constants = [
-        _constant(array, var.aval, name_of) for var, array in zip(jaxpr.constvars, _consts(closed), strict=True)
-    ]
+    jaxpr, arrays = call
+    constants = [_constant(array, var.aval, name_of) for var, array in zip(jaxpr.constvars, arrays, strict=True)]
     values = dict(zip([*jaxpr.constvars, *jaxpr.invars], [*constants, *inputs], strict=True))
 
     def read(atom: Any) -> Value:
@@ -118,31 +117,29 @@ def _enter(
 
     for eqn in jaxpr.eqns:
         arguments = [read(atom) for atom in eqn.invars]
-        body = _body(eqn, arguments)
-        if body is not None:
-            results = _enter(body, arguments, name_of, operations)
+        entered = _to_enter(eqn, arguments)
+        if entered is not None:
+            results = _enter(entered, arguments, name_of, operations)
         else:
             unknown = any(value.unknown for value in arguments)
             sources = frozenset().union(*(value.sources for value in arguments))
             results = [Value(var.aval, unknown, sources) for var in eqn.outvars]
+            # Where data come in, kernels are rounded to what the operation takes.
+            rounds = [value for value in (*results, *(arguments if unknown else ())) if value.sources]
+            rounded = frozenset(str(value.aval.dtype) for value in rounds)
+            for value in results:
+                value.rounded = rounded.union(*(value.rounded for value in arguments))
             operations.append(Operation(eqn, arguments, results))
         values.update(zip(eqn.outvars, results, strict=True))
     return [read(atom) for atom in jaxpr.outvars]
 
 
-def _body(eqn: Any, arguments: Sequence[Value]) -> Any:
-    """The jaxpr to enter, if this is a call."""
-    name = eqn.primitive.name
-    if name not in CALLS | WITH_OWN_DERIVATIVE:
-        return None
-    body = next((eqn.params[key] for key in ("jaxpr", "call_jaxpr", "fun_jaxpr") if key in eqn.params), None)
-    if body is not None and name in WITH_OWN_DERIVATIVE and not _consts(body):
-        return body if any(value.sources and not value.unknown for value in arguments) else None
-    return body
-
-
-def _consts(closed: Any) -> Sequence[Any]:
-    return getattr(closed, "consts", ())
+def _to_enter(eqn: Any, arguments: Sequence[Value]) -> tuple[Any, Sequence[Any]] | None:
+    """What is called; a rule of its own is kept where no variables go in."""
+    call = called(eqn)
+    if call is None or eqn.primitive.name not in WITH_OWN_RULE or call[1]:
+        return call
+    return call if any(value.sources and not value.unknown for value in arguments) else None
 
 
 def _constant(array: Any, aval: Any, name_of: Callable[[Any], str]) -> Value:

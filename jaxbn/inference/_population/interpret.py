@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from jax.extend import core
 
 from jaxbn._pivoted import AxisName
+from jaxbn.inference._calls import called
 from jaxbn.inference._population import checks as _checks
 from jaxbn.inference._population.added import SAME, added, carried
 from jaxbn.inference._population.dropout import dropout_p
@@ -23,8 +24,6 @@ from jaxbn.inference._population.nested import DROPOUT, RANDOM, RULES, Known, Si
 from jaxbn.inference._population.seen import look
 from jaxbn.inference._population.trained import as_in_training
 
-_CALLS = {"jit", "pjit", "closed_call", "core_call", "checkpoint", "remat", "remat2", "custom_jvp_call"}
-_CALLS |= {"custom_vjp_call", "custom_vmap_call"}
 _DRAWS = {"random_bits", "threefry2x32", "rng_bit_generator", "rng_uniform"}
 
 
@@ -63,8 +62,9 @@ def _step(eqn: Any, given: list[Known], how: How) -> tuple[list[Known], list[Sig
         return _marked(eqn, given, how)
     if eqn.primitive is dropout_p:
         return [given[0]._replace(after=given[0].after | {DROPOUT})], []
-    if name in ("jit", "pjit") or (any(map(_is_marked, inner)) and name in _CALLS):
-        return interpret(inner[0], _consts(eqn.params), given, how)
+    call = called(eqn)
+    if call is not None and (name in ("jit", "pjit") or _is_marked(call[0])):
+        return interpret(*call, given, how)
     if not any(map(_is_marked, inner)):
         return _plain(eqn, given), []
     if name == "shard_map" and how.axis_name is None:
@@ -121,8 +121,3 @@ def _met(eqn: Any) -> frozenset[int]:
 
 def _is_marked(jaxpr: Any) -> bool:
     return any(eqn.primitive is mark_p or any(map(_is_marked, core.jaxprs_in_params(eqn.params))) for eqn in jaxpr.eqns)
-
-
-def _consts(params: Any) -> Sequence[Any]:
-    closed = next((p for p in params.values() if isinstance(p, core.ClosedJaxpr)), None)
-    return () if closed is None else closed.consts
