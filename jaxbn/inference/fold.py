@@ -10,14 +10,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from jaxbn.inference._folding import checks as _checks
+from jaxbn.inference._folding.comparison import compared
 from jaxbn.inference._folding.report import FoldReport
 from jaxbn.inference._folding.tracing import Folding, Source
-
-# Of the largest output, where anything is rounded to these; the same number, computed in another way, may round apart.
-BOUNDS = {"bfloat16": 5e-2, "float16": 1e-2}
 
 
 def fold(
@@ -82,13 +79,12 @@ def fold(
         expected = jax.tree.leaves(jax.jit(source.call)(source.arrays, sample))
         actual = jax.tree.leaves(jax.jit(exact.run)(weights, jax.tree.leaves(sample)))
     made = exact.interpreter
-    bound = max((bound for dtype, bound in BOUNDS.items() if dtype in made.dtypes), default=1e-5)
-    error = _difference(expected, actual, bound)
+    error, bound = compared(expected, actual, made.rounded)
     source.forget()
-    return _function(source), weights, FoldReport(tuple(made.norms), made.linear, error, bound)
+    return _function(source, exact.derivations), weights, FoldReport(tuple(made.norms), made.linear, error, bound)
 
 
-def _function(source: Source) -> Callable[[Mapping[str, Any], Any], Any]:
+def _function(source: Source, of_sample: Mapping[str, str]) -> Callable[[Mapping[str, Any], Any], Any]:
     kept: dict[Any, Folding] = {}
 
     def function(weights: Mapping[str, Any], x: Any) -> Any:
@@ -99,6 +95,7 @@ def _function(source: Source) -> Callable[[Mapping[str, Any], Any], Any]:
         folding = kept.get(key) if _is_static(arrays) else None
         if folding is None:
             folding = source.fold(jax.tree.unflatten(tree, arrays))
+            _checks.same_weights(folding.derivations, of_sample, arrays)
             if _is_static(arrays):
                 kept[key] = folding
         expected = {name: (shape, k.dtype) for name, (k, shape) in folding.interpreter.plan.stored.items()}
@@ -111,19 +108,3 @@ def _function(source: Source) -> Callable[[Mapping[str, Any], Any], Any]:
 def _is_static(arrays: list[Any]) -> bool:
     """Whether all sizes are numbers, and none a symbol of jax.export."""
     return all(isinstance(size, int) for part in arrays for size in part.shape)
-
-
-def _difference(expected: list[Any], actual: list[Any], bound: float) -> float:
-    """The largest difference, of every output relative to its largest value."""
-    worst = 0.0
-    for number, pair in enumerate(zip(expected, actual, strict=True)):
-        if jnp.issubdtype(pair[0].dtype, jax.dtypes.extended) or not pair[0].size:
-            continue
-        wide = [np.asarray(part).astype(np.result_type(np.asarray(part).real.dtype, complex)) for part in pair]
-        _checks.finite_outputs(wide[:1])
-        size = np.max(np.abs(wide[0]))
-        alike = pair[0].shape == pair[1].shape and pair[0].dtype == pair[1].dtype
-        error = float(np.max(np.abs(wide[1] - wide[0])) / (size or 1)) if alike else float("inf")
-        _checks.same_outputs(error, bound, f" {number}" if len(expected) > 1 else "")
-        worst = max(worst, error)
-    return worst

@@ -41,7 +41,7 @@ def test_functions(dtype):
 
     # The transform is of every channel, the layer of more: it stays, or goes in where it is narrow enough to.
     function, weights, report = fold(f, v, X)
-    assert "state" in {n.name for n in report.folded}
+    assert report["batch_norm"].into
     assert_close(function(weights, X), f(v, X), tolerance=report.bound)
 
 

@@ -45,6 +45,10 @@ def far_from_zero(v, x):
     return (x @ v["kernel"] - v["mean"][None]) / jnp.sqrt(v["var"])[None]
 
 
+def for_batches_alone(v, x):
+    return f(v, x) if len(x) > 1 else x @ v["kernel"]
+
+
 FAR = {"kernel": np.ones((4, 1), "float32"), "mean": np.float32([4e6]), "var": np.float32([1e-2])}
 
 BAD_CALLS = [
@@ -65,10 +69,10 @@ BAD_CALLS = [
         "`variables` must hold values, got a traced array; call fold outside of jit",
     ),
     (
-        "not-finite",
+        "not-a-number",
         folding(sample=X * np.float32("nan")),
         ValueError,
-        r"`f\(variables, sample\)` must be finite to be compared with, got NaN or inf; check",
+        r"`f\(variables, sample\)` must hold numbers to be compared with, got NaN; check the variables and the sample",
     ),
     (
         "different",
@@ -89,7 +93,14 @@ BAD_CALLS = [
         "weights-dtype",
         calling(kernel=jnp.ones((4, 5), "bfloat16")),
         ValueError,
-        r"`weights\['kernel'\]` must be float32\[4, 5\] for data of this shape, got bfloat16\[4, 5\]; fold again",
+        r"`weights\['kernel'\]` must be float32\[4, 5\] as fold returned it, got bfloat16\[4, 5\]; for another",
+    ),
+    (
+        "other-weights",
+        lambda: fold(for_batches_alone, V, X)[0]({}, X[:1]),
+        ValueError,
+        r"`x` must have a shape for which `f` makes the same weights of its variables as for the sample, got "
+        r"\[\(1, 4\)\], for which 'kernel' is another; fold again with a sample of it",
     ),
     ("weights-shape", calling(kernel=jnp.ones((4, 6))), ValueError, r"must be float32\[4, 5\] .*, got float32\[4, 6\]"),
     ("kernel-int", dense(jnp.ones((4, 5), int)), TypeError, "`kernel` must be floating or complex, got int32"),
@@ -168,5 +179,5 @@ def test_data_that_changes_the_weights_is_refused():
         return x + jnp.cumsum(jnp.broadcast_to(v["a"][None], x.shape), 0)
 
     function, weights, _ = fold(tiled, {"a": numbers(4)}, X)
-    with pytest.raises(ValueError, match=r"`weights\['a_value'\]` must be float32\[5, 4\] for data of this shape, got"):
+    with pytest.raises(ValueError, match=r"got \[\(5, 4\)\], for which 'a_value' is another"):
         function(weights, numbers(5, 4))

@@ -39,20 +39,27 @@ def sample(x: Any) -> None:
         raise ValueError("`sample` must hold data to compare the outputs on, got none; give it a batch of at least 1.")
 
 
+def same_weights(made: Mapping[str, str], of_sample: Mapping[str, str], arrays: Sequence[Any]) -> None:
+    """Weights are the same if they are made in the same way; each way is a text."""
+    for name, way in made.items():
+        if of_sample.get(name) != way:
+            raise ValueError(
+                f"`x` must have a shape for which `f` makes the same weights of its variables as for the sample, got "
+                f"{[part.shape for part in arrays]}, for which {name!r} is another; fold again with a sample of it."
+            )
+
+
 def weights(given: Any, expected: Mapping[str, tuple[tuple[int, ...], Any]]) -> None:
     if not isinstance(given, Mapping):
         raise TypeError(f"`weights` must be the dict that fold returned, got {type(given).__name__}.")
     for name, (shape, dtype) in expected.items():
         if name not in given:
-            raise ValueError(
-                f"`weights` must hold '{name}', got none; pass all that fold returned, and data whose shape gives the "
-                "model the same parts."
-            )
+            raise ValueError(f"`weights` must hold {name!r}, got none; pass all that fold returned.")
         got = jnp.shape(given[name]), jnp.result_type(given[name])
         if got != (shape, dtype):
             raise ValueError(
-                f"`weights['{name}']` must be {dtype}{list(shape)} for data of this shape, got {got[1]}{list(got[0])}; "
-                "fold again with a sample of it."
+                f"`weights[{name!r}]` must be {dtype}{list(shape)} as fold returned it, got {got[1]}{list(got[0])}; "
+                "for another dtype fold the model in it."
             )
 
 
@@ -65,11 +72,10 @@ def same_outputs(error: float, bound: float, where: str) -> None:
         )
 
 
-def finite_outputs(outputs: Sequence[Any]) -> None:
-    if not all(np.all(np.isfinite(part)) for part in outputs):
+def numbers(output: Any) -> None:
+    if np.any(np.isnan(output)):
         raise ValueError(
-            "`f(variables, sample)` must be finite to be compared with, got NaN or inf; check the variables and the "
-            "sample."
+            "`f(variables, sample)` must hold numbers to be compared with, got NaN; check the variables and the sample."
         )
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import jax.extend.core as jex
 
+from jaxbn.inference._calls import WITH_OWN_RULE
 from jaxbn.inference._folding.known import Known, Memo, derived, elementwise
 from jaxbn.inference._folding.moves import move
 from jaxbn.inference._folding.program import Operation
@@ -48,6 +49,11 @@ def results(operation: Operation, inputs: Sequence[Known]) -> list[Known]:
     for i, made in enumerate(made_all):
         made.compute = lambda memo, i=i: all_outputs(memo)[i]  # type: ignore[misc]
     return made_all
+
+
+def is_root(operation: Operation) -> bool:
+    """Whether it takes a root, itself or as a function with a rule of its own."""
+    return operation.name in ROOTS or (operation.name in WITH_OWN_RULE and has_root(operation.eqn.params))
 
 
 def has_root(params: Any) -> bool:

@@ -6,12 +6,12 @@ channel by channel, and changes of layout pass into it; anything else makes it a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import jax.numpy as jnp
 
 from jaxbn.inference._folding import names as _names
-from jaxbn.inference._folding.evaluation import has_root, results
+from jaxbn.inference._folding.evaluation import has_root, is_root, results
 from jaxbn.inference._folding.known import Known, leaf
 from jaxbn.inference._folding.lazy import AFFINE, LAYOUT, Lazy, at_the_end, begin, changed, moved
 from jaxbn.inference._folding.linear import Linear, bias_of, fits, in_dtype, linear, result_of, times_data, times_result
@@ -20,18 +20,33 @@ from jaxbn.inference._folding.program import Operation, Program, Value
 from jaxbn.inference._folding.report import FoldedNorm, Item, common_name, norms_among
 from jaxbn.inference._folding.steps import layout_step, linear_step
 
+_TRAINS = "it seems to be in training, for it multiplies a root of the batch; call the model in evaluation"
+
 
 class Interpreter:
-    """The plan of a program, and what is reported of it."""
+    """The plan of a program, and what is reported of it.
 
-    def __init__(self, program: Program, leaves: dict[Value, Known]) -> None:
+    Args:
+        program: of a function.
+        leaves: its variables.
+        layers: the layers that they belong to, by their names.
+        several: whether the data hold more than one example.
+    """
+
+    def __init__(
+        self, program: Program, leaves: dict[Value, Known], layers: Mapping[str, str], *, several: bool
+    ) -> None:
         self.norms: list[FoldedNorm] = []
         self.linear = 0
-        self.dtypes = {str(v.aval.dtype) for o in program.operations for v in (*o.inputs, *o.outputs)}
+        self.leaves = {k: k.sources[0] for k in leaves.values()}
+        self.rounded = [value.rounded for value in program.outputs]
+        self._layers = layers
         self._names = _names.Names()
         self._steps: list[Step] = []
         self._states: dict[Value, Known | Lazy] = dict(leaves)
         self._makers: dict[Value, str] = {}
+        self._several = several
+        self._roots_of_batch: set[Value] = set()
         for operation in program.operations:
             self._interpret(operation)
         outputs = [self._operand(value, "returned") for value in program.outputs]
@@ -112,6 +127,9 @@ class Interpreter:
         operands = [self._operand(value, f"before {operation.title}") for value in operation.read]
         self._steps.append(Step(operation.run, operands, operation.outputs))
         self._makers.update((value, operation.title) for value in operation.outputs)
+        if self._several and is_root(operation):
+            # A root for each channel is of all examples; one of each example has their number in front.
+            self._roots_of_batch.update(v for v in operation.outputs if v.aval.ndim == 1 or v.aval.shape[:1] == (1,))
         self._tell_bodies(operation)
 
     def _operand(self, value: Value, follows: str) -> Operand:
@@ -124,7 +142,8 @@ class Interpreter:
     def _known(self, value: Value) -> Known | None:
         if value not in self._states and not value.unknown and value.constant is not None:
             name = next(iter(value.sources), None)
-            self._states[value] = leaf(value, value.constant, name)
+            made = self._states[value] = leaf(value, value.constant, name)
+            self.leaves |= {made: name} if name is not None else {}
         state = self._states.get(value)
         return state if isinstance(state, Known) else None
 
@@ -136,7 +155,8 @@ class Interpreter:
         if lazy.linear is None:
             self._replay(lazy, value)
             before = self._makers.get(lazy.base, "the input")
-            self._tell(lazy.items, kept=f"after {before}, {follows}")
+            trains = lazy.base in self._roots_of_batch
+            self._tell(lazy.items, kept=_TRAINS if trains else f"after {before}, {follows}")
             self._makers[value] = "a norm" if lazy.depends_on_variables else before
         else:
             self._compute(lazy, value)
@@ -173,8 +193,8 @@ class Interpreter:
         self._steps.append(Step(linear_step(op, lazy, value.aval.dtype), operands, [value]))
 
     def _tell(self, items: Sequence[Item], into: str | None = None, kept: str | None = None) -> None:
-        for names in norms_among(items):
-            self.norms.append(FoldedNorm(common_name(names), names, into, kept))
+        for names in norms_among(items, self._layers):
+            self.norms.append(FoldedNorm(common_name(names, self._layers), names, into, kept))
 
     def _tell_bodies(self, operation: Operation) -> None:
         """A loop or branch whose body has a norm in it, by its roots: it is left alone."""
@@ -182,5 +202,7 @@ class Interpreter:
         names = tuple(sorted({name for k in known for name in k.sources}))
         if names and has_root(operation.eqn.params):
             self.norms.append(
-                FoldedNorm(common_name(names), names, None, f"inside {operation.name}, whose body is left alone")
+                FoldedNorm(
+                    common_name(names, self._layers), names, None, f"inside {operation.name}, whose body is left alone"
+                )
             )

@@ -2,54 +2,63 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 
 from jaxbn.inference._folding.known import Known
 from jaxbn.inference._folding.report import Item
 
 
-def paths(tree: Any) -> list[str]:
-    """One name per leaf, which reads like a path."""
-    found = [
-        jax.tree_util.keystr(path, simple=True, separator="/") for path, _ in jax.tree_util.tree_leaves_with_path(tree)
-    ]
-    # The leaves of Flax's nnx are the values of variables.
-    return [name.removesuffix("/value") or "variables" for name in found]
-
-
 class Constants:
     """Names for the constants of a trace: of variables that a closure holds, and of others by their number.
 
-    A later trace meets the same constants in the same order.
+    A later trace knows them by their values, and those that are equal by their order.
     """
 
     def __init__(self, arrays: Sequence[Any], names: Sequence[str]) -> None:
         self._variables = {id(array): name for array, name in zip(arrays, names, strict=True)}
-        self.order: list[str] = []
+        self._by_value: dict[str, list[str]] = {}
+        self._number = 0
 
     def forget(self) -> None:
         """Of the variables only the names in use are still needed."""
         self._variables = {}
 
-    def trace(self) -> Any:
+    def trace(self) -> Callable[[Any], str]:
         """A function from a constant to its name, for one trace."""
         met: dict[int, str] = {}
-        first = not self.order
+        first, left = not self._by_value, {value: list(names) for value, names in self._by_value.items()}
         # Kept, so that no other constant takes its place in memory.
         alive = []
 
         def name_of(array: Any) -> str:
             if id(array) not in met:
                 alive.append(array)
+                value = digest(array)
+                known = left.get(value)
+                met[id(array)] = known.pop(0) if known else self._variables.get(id(array)) or self._new()
                 if first:
-                    self.order.append(self._variables.get(id(array), f"constants/{len(met)}"))
-                met[id(array)] = self.order[len(met)] if len(met) < len(self.order) else f"constants/{len(met)}"
+                    self._by_value.setdefault(value, []).append(met[id(array)])
             return met[id(array)]
 
         return name_of
+
+    def _new(self) -> str:
+        self._number += 1
+        return f"constants/{self._number - 1}"
+
+
+def digest(array: Any) -> str:
+    """What tells values apart, whatever array holds them."""
+    if jnp.issubdtype(array.dtype, jax.dtypes.extended):
+        array = jax.random.key_data(array)
+    data = np.ascontiguousarray(array)
+    return f"{data.dtype}{data.shape}{hashlib.sha256(data.reshape(-1).view(np.uint8).data).hexdigest()}"
 
 
 class Names:

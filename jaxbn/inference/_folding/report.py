@@ -4,18 +4,28 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
+
+from jaxbn.inference._layers import line_of
 
 
 class FoldedNorm(NamedTuple):
-    """What became of one norm.
+    """What became of one norm: `into` a linear operation, or `kept` for a reason.
 
     Attributes:
-        name: what its variables have in common.
+        name: the layer that its variables belong to.
         variables: the paths of its variables.
         into: the linear operation that it went into, or `None`.
         kept: why it is still there, or `None`.
+
+    Example:
+        >>> norm = FoldedNorm("norm", ("norm/scale", "norm/var"), into="dot dense/kernel 8x16", kept=None)
+        >>> print(norm.into)
+        dot dense/kernel 8x16
+
+    Reference:
+        `jaxbn.inference.fold`, which makes it.
     """
 
     name: str
@@ -28,18 +38,38 @@ class FoldedNorm(NamedTuple):
 class FoldReport:
     """What became of every norm; `print` shows it as a table.
 
+    `error = max |folded - original| / max |original|` on the sample, of the output that comes closest to its bound.
+
     Attributes:
         norms: one per norm, in the order in which they are computed; a norm is any multiplication of unknown values by
-            variables, channel by channel.
+            variables, channel by channel. `report[name]` is the first of this name.
         linear: how many linear operations with known kernels there are.
-        error: the largest difference from the original on the sample, relative to its largest output.
-        bound: what was allowed.
+        error: the difference from the original.
+        bound: what was allowed of that output.
+
+    Raises:
+        KeyError: from `report[name]`, no norm has this name.
+
+    Example:
+        >>> norm = FoldedNorm("norm", ("norm/scale",), None, "after relu, returned")
+        >>> report = FoldReport((norm,), linear=1, error=1e-7, bound=1e-5)
+        >>> print(report)
+        norm  kept: after relu, returned
+        0 of 1 norms folded, 1 linear operations; largest difference 1.0e-07 of the output, allowed 1e-05
+        >>> print(report["norm"].kept)
+        after relu, returned
+
+    Reference:
+        `jaxbn.inference.fold`, which returns it.
     """
 
     norms: tuple[FoldedNorm, ...]
     linear: int
     error: float = 0.0
     bound: float = 0.0
+
+    def __getitem__(self, name: str) -> FoldedNorm:
+        return line_of(name, [norm.name for norm in self.norms], self.norms)
 
     @property
     def folded(self) -> tuple[FoldedNorm, ...]:
@@ -75,7 +105,7 @@ class Item(NamedTuple):
     rooted: bool
 
 
-def norms_among(items: Sequence[Item]) -> list[tuple[str, ...]]:
+def norms_among(items: Sequence[Item], layers: Mapping[str, str]) -> list[tuple[str, ...]]:
     """The variables of each norm in a chain of products and sums: a product, and the sums that belong to it."""
     found: list[tuple[list[Item], bool]] = []
     previous: Item | None = None
@@ -85,30 +115,33 @@ def norms_among(items: Sequence[Item]) -> list[tuple[str, ...]]:
                 found[-1] = ([*found[-1][0], item], found[-1][1] or item.rooted)
             else:
                 found.append(([item], item.rooted))
-                stems = {stem(name) for name in item.sources}
+                own = {layer_of(name, layers) for name in item.sources}
                 for before in reversed(items[:position]):
-                    if before.times or not _related(before, stems):
+                    if before.times or not _related(before, own, layers):
                         break
                     found[-1][0].insert(0, before)
-        elif found and not item.times and _related(item, {stem(n) for i in found[-1][0] for n in i.sources}):
+        elif (
+            found
+            and not item.times
+            and _related(item, {layer_of(n, layers) for i in found[-1][0] for n in i.sources}, layers)
+        ):
             found[-1][0].append(item)
         previous = item
     return [tuple(dict.fromkeys(name for item in group for name in item.sources)) for group, _ in found]
 
 
-def _related(item: Item, stems: Iterable[str]) -> bool:
-    """Whether a sum belongs to the same module."""
-    own = {stem(name) for name in item.sources}
-    return any(a == b or a.startswith(f"{b}/") or b.startswith(f"{a}/") for a in own for b in stems if a and b)
+def _related(item: Item, modules: Iterable[str], layers: Mapping[str, str]) -> bool:
+    """Whether a sum belongs to one of these modules."""
+    own = {layer_of(name, layers) for name in item.sources}
+    return any(a == b or a.startswith(f"{b}/") or b.startswith(f"{a}/") for a in own for b in modules if a and b)
 
 
-def stem(name: str) -> str:
-    """The module of a variable: its path without its own name, and without the collection if more is left."""
-    parts = name.split("/")[:-1]
-    return "/".join(parts[1:] if parts[1:] and parts[0] in ("params", "batch_stats") else parts)
+def layer_of(name: str, layers: Mapping[str, str]) -> str:
+    """The layer of a variable, or of a constant."""
+    return layers.get(name, name.rpartition("/")[0])
 
 
-def common_name(names: Sequence[str]) -> str:
-    """The module that the variables belong to, the shortest if there are several; one variable is its own name."""
-    stems = sorted({stem(name) for name in names} - {""}, key=len)
-    return stems[0] if stems else re.sub(r"\s", "", ", ".join(names))
+def common_name(names: Sequence[str], layers: Mapping[str, str]) -> str:
+    """The layer that the variables belong to, the shortest if there are several; one variable is its own name."""
+    found = sorted({layer_of(name, layers) for name in names} - {""}, key=len)
+    return found[0] if found else re.sub(r"\s", "", ", ".join(names))

@@ -9,28 +9,38 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-# Of the only layer, whose mean is the whole path.
-NAMELESS = "batch_norm"
+from jaxbn.inference._layers import NAMELESS, layer_names, variable_names
 
 
 class Model(NamedTuple):
     """Attributes:
     leaves: of the variables.
-    names: of each leaf, that of the layer if it is a mean.
+    paths: of each leaf, its name.
+    layers: of each leaf, the name of the layer that it belongs to.
     given: from leaves to what `apply` gets; a model of nnx evaluates.
     rebuilt: from leaves to variables of the same kind.
     """
 
     leaves: list[Any]
-    names: list[str]
+    paths: list[str]
+    layers: list[str]
     given: Callable[[list[Any]], Any]
     rebuilt: Callable[[list[Any]], Any]
 
+    @property
+    def names(self) -> list[str]:
+        """Of each leaf, that of the layer if it is a mean."""
+        return [
+            (layer or NAMELESS) if _last(path) == "mean" else path.removeprefix("batch_stats/")
+            for path, layer in zip(self.paths, self.layers, strict=True)
+        ]
+
     def beside(self, mean: int, last: str) -> Any:
         """The leaf of this name in the same place as that of a mean, or `None`."""
-        place = self.names[mean]
-        name = last if place == NAMELESS else f"{place}/{last}"
-        return dict(zip(self.names, self.leaves, strict=True)).get(name)
+        path = self.paths[mean]
+        if _last(path) != "mean":
+            return None
+        return dict(zip(self.paths, self.leaves, strict=True)).get(f"{path.removesuffix('mean')}{last}")
 
 
 def opened(variables: Any) -> Model:
@@ -42,10 +52,11 @@ def opened(variables: Any) -> Model:
         evaluating.eval()
         quiet = nnx.graphdef(evaluating)
         given, rebuilt = (lambda state: nnx.merge(quiet, state)), (lambda state: nnx.merge(graph, state))
-    paths, structure = jax.tree_util.tree_flatten_with_path(tree)
+    leaves, structure = jax.tree.flatten(tree)
     return Model(
-        [leaf for _, leaf in paths],
-        [_name(path) for path, _ in paths],
+        leaves,
+        variable_names(tree),
+        layer_names(tree),
         lambda leaves: given(jax.tree.unflatten(structure, leaves)),
         lambda leaves: rebuilt(jax.tree.unflatten(structure, leaves)),
     )
@@ -62,9 +73,5 @@ def like(leaf: Any, value: Any) -> Any:
     return jax.device_put(value, leaf.sharding) if leaf.committed else jax.numpy.asarray(value)
 
 
-def _name(path: Any) -> str:
-    steps = [jax.tree_util.keystr((step,), simple=True) for step in path]
-    steps = steps[:-1] if steps[-1:] == ["value"] else steps
-    steps = steps[:-1] if steps[-1:] == ["mean"] else steps
-    steps = steps[1:] if steps[:1] == ["batch_stats"] else steps
-    return "/".join(steps) or NAMELESS
+def _last(path: str) -> str:
+    return path.rpartition("/")[2]
