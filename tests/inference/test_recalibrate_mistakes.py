@@ -1,6 +1,7 @@
 """Every bad call is answered with one sentence, and what is left behind is as it was."""
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import flax.linen
 import flax.nnx
@@ -10,14 +11,16 @@ import numpy as np
 import pytest
 
 import jaxbn.linen
+import jaxbn.nnx
 from jaxbn import BatchNormParams, batch_norm, init_state, normalization
+from jaxbn import _checks as core_checks
 from jaxbn.inference import recalibrate
 from jaxbn.inference._population import checks as shared_checks
 from jaxbn.inference._recalibration import checks as own_checks
 from tests import reference
 from tests.inference.nets_recalibrate import NETS, TRAINING, X, functional
 from tests.messages import unheard
-from tests.tolerances import TOLERANCE, assert_close
+from tests.tolerances import TOLERANCE, assert_close, assert_same
 
 NONE = BatchNormParams(None, None)
 STATE = init_state(5)
@@ -114,9 +117,24 @@ BAD_CALLS = [
         ValueError,
         "`apply` must evaluate, got the batch norm 'one' in training; call",
     ),
-    ("linen-ours", TRAINING["linen-ours"], ValueError, "`apply` must evaluate, got the batch norm"),
-    ("nnx-flax", TRAINING["nnx-flax"], ValueError, "`apply` must evaluate, .* call it with use_running_average=True"),
-    ("nnx-ours", TRAINING["nnx-ours"], ValueError, "`apply` must evaluate, got the batch norm"),
+    (
+        "linen-ours",
+        TRAINING["linen-ours"],
+        ValueError,
+        "got the batch norm 'one' in training; call it with use_running_average=True",
+    ),
+    (
+        "nnx-flax",
+        TRAINING["nnx-flax"],
+        ValueError,
+        r"'nnx.BatchNorm' in training; call it with use_running_average=True or after model\.eval\(\)\.",
+    ),
+    (
+        "nnx-ours",
+        TRAINING["nnx-ours"],
+        ValueError,
+        r"'nnx.BatchNorm' in training; call it with use_running_average=True or after model\.eval\(\)\.",
+    ),
     ("while", call(looped), ValueError, "`apply` must not call a batch norm inside of `while`"),
     ("axis-name", call(mapped), ValueError, r"`axis_name` must name the axes \('d',\) of the shard_map in `apply`"),
     (
@@ -167,13 +185,13 @@ CASES = [
 
 @pytest.mark.parametrize(("call", "error", "words"), CASES)
 def test_words(call, error, words):
-    before = normalization._evaluate, normalization.update_state, flax.nnx.BatchNorm.__call__
+    before = left_behind()
     with pytest.raises(error, match=words) as caught:
         call()
     assert type(caught.value) is error
     assert "\n" not in str(caught.value)
     assert str(caught.value).endswith(".")
-    assert (normalization._evaluate, normalization.update_state, flax.nnx.BatchNorm.__call__) == before
+    assert left_behind() == before
 
 
 @pytest.mark.slow
@@ -204,6 +222,42 @@ def test_another_thread_may_train_meanwhile():
     new, _ = recalibrate(apply, STATE, X)
     assert_close(new, recalibrate(one, STATE, X)[0])
     assert_close(trained[0], reference.running(*STATE, [reference.moments(X)]), TOLERANCE["float32"])
+
+
+def left_behind():
+    return (
+        *(core_checks.momentum, normalization._evaluate, normalization.update_state),
+        *(flax.nnx.BatchNorm.__call__, jaxbn.nnx.BatchNorm.__call__, flax.nnx.Dropout.__call__),
+    )
+
+
+def test_threads_leave_nothing_behind():
+    """The first to begin is the first to end, so that the second would put back what the first has put there."""
+    before, first_is_in, second_is_in, first_is_out = left_behind(), *(threading.Event() for _ in range(3))
+
+    def first(state, x):
+        first_is_in.set()
+        second_is_in.wait(0.1)
+        return one(state, x)
+
+    def second(state, x):
+        second_is_in.set()
+        first_is_out.wait(0.1)
+        return one(state, x)
+
+    def then_train(apply, done):
+        new, _ = recalibrate(apply, STATE, X)
+        done.set()
+        return new, batch_norm(NONE, STATE, X, True)[1].count
+
+    with ThreadPoolExecutor(2) as pool:
+        running = [pool.submit(then_train, first, first_is_out)]
+        assert first_is_in.wait(60)
+        running.append(pool.submit(then_train, second, threading.Event()))
+        found = [each.result() for each in running]
+    assert left_behind() == before
+    assert_same(found[0], found[1])
+    assert found[0][1] == 1
 
 
 @pytest.mark.slow
