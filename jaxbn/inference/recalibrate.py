@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any, Literal, TypeVar
-
-import jax
-import numpy as np
+import functools
+from collections.abc import Callable, Collection, Iterator, Sequence
+from typing import Any, TypeVar
 
 from jaxbn._pivoted import AxisName
 from jaxbn.inference._population import checks as shared
 from jaxbn.inference._population.batches import reader
 from jaxbn.inference._population.leaves import put, running
 from jaxbn.inference._population.model import opened
-from jaxbn.inference._population.population import Population, merge, population, pretend
-from jaxbn.inference._population.program import Layer, Program
-from jaxbn.inference._population.seen import Seen, merge_two
+from jaxbn.inference._population.population import Population, add, is_traced, merge, nothing, population, pretend
+from jaxbn.inference._population.program import Key, Layer, Program
+from jaxbn.inference._population.seen import Seen
 from jaxbn.inference._recalibration import checks as _checks
 from jaxbn.inference._recalibration.report import Moved as Moved
 from jaxbn.inference._recalibration.report import Report as Report
 from jaxbn.inference._recalibration.report import moved
+from jaxbn.inference._recalibration.stopping import Enough
+from jaxbn.inference._recalibration.turns import Order, Turns
 
 Variables = TypeVar("Variables")
 
@@ -31,7 +31,7 @@ def recalibrate(
     *,
     samples: int | None = None,
     tolerance: float | None = None,
-    order: Literal["layers", "pass"] = "layers",
+    order: Order = "layers",
     prior: float = 0,
     axis_name: AxisName | None = None,
 ) -> tuple[Variables, Report]:
@@ -57,7 +57,7 @@ def recalibrate(
             are traced, and all else is passed on as it is. For `order="layers"` it is iterated several times, and the
             batches of a generator, which can't be, are kept in memory meanwhile.
         samples: enough of them, counted at each layer along the first axis of its input that is no feature axis; whole
-            batches are used, and fewer are no error.
+            batches are used, and fewer are no error. A layer that only later batches reach is not met then.
         tolerance: stop when no mean and no standard deviation of any layer has a standard error above this, in running
             standard deviations, those returned: an error of the normalised output. The standard errors are
             `sigma / sqrt(n)` and `sigma * sqrt((k + 2) / 4n)` for `n` independent samples of excess kurtosis `k`. The
@@ -69,6 +69,7 @@ def recalibrate(
             called twice counts both calls, and precedes itself with its old statistics.
         prior: the number of samples that the old statistics count as. Where the mean has moved by `delta`, the
             mean squared error of the new mean is least for `sigma**2 / delta**2`, whatever the number of samples.
+            They must be finite, and the variances not negative.
         axis_name: a mapped axis, or several, of `shard_map` or `vmap`, over which the batches are spread: either
             `apply` maps over it, or all of this is called inside. With sharded arrays under `jit` it is not needed.
 
@@ -105,76 +106,55 @@ def recalibrate(
     _checks.recalibration(apply, samples, tolerance, order, prior)
     model, read = opened(variables), reader(batches, keep=order == "layers")
     leaves, program = list(model.leaves), Program(lambda own, batch: apply(model.given(own), batch), axis_name)
-    done: dict[Layer, Moved] = {}
-    while True:
-        layers, totals = _one_pass(program, leaves, read, model.names, samples, tolerance, order, [*done])
-        for layer, total in totals.items():
-            done[layer] = _settle(leaves, layer, total, prior, model.names[layer.mean])
-        if all(layer in done for layer in layers):
-            break
-    report = Report(tuple(model.names[layer.mean] for layer in layers), tuple(done[layer] for layer in layers))
-    return model.rebuilt(leaves), report
+    turns, done = Turns(order), dict[Key, Moved]()
+    while not done or len(done) < len(turns.layers):
+        look = functools.partial(program, leaves)
+        totals = _one_pass(look, read(), turns, done, Enough(samples, tolerance), model.names)
+        for layer in turns.layers:
+            if layer.key in totals:
+                done[layer.key] = _settle(leaves, layer, totals[layer.key], prior, model.names[layer.mean])
+    shared.any_data([moved.samples for moved in done.values()])
+    names = tuple(model.names[layer.mean] for layer in turns.layers)
+    return model.rebuilt(leaves), Report(names, tuple(done[layer.key] for layer in turns.layers))
 
 
 def _one_pass(
-    program: Program,
-    leaves: list[Any],
-    read: Callable[[], Iterator[Any]],
-    names: list[str],
-    samples: int | None,
-    tolerance: float | None,
-    order: str,
-    done: list[Layer],
-) -> tuple[list[Layer], dict[Layer, Population]]:
-    """All layers, and what those have seen whose turn it is."""
-    layers: list[Layer] = []
-    totals: dict[Layer, Any] = {}
+    look: Callable[[Any], dict[Layer, Seen]],
+    batches: Iterator[Any],
+    turns: Turns,
+    done: Collection[Key],
+    enough: Enough,
+    names: Sequence[str],
+) -> dict[Key, Seen | Population | None]:
+    """What those layers have seen whose turn it is."""
+    totals: dict[Key, Seen | Population] = {}
     number = 0
-    for number, batch in enumerate(read(), 1):
-        seen = program(leaves, batch)
-        layers += [layer for layer in seen if layer not in layers]
-        traced = any(isinstance(part, jax.core.Tracer) for part in jax.tree.leaves(seen))
-        if traced:
-            _checks.only_values(samples, tolerance)
-        for layer in _turn(layers, done, order):
-            if layer not in seen:
-                continue
-            new: Any = seen[layer] if traced else population(seen[layer])
-            if not traced:
-                _checks.finite(names[layer.mean], number, new.mean, new.m2)
-            totals[layer] = new if layer not in totals else _merge(totals[layer], new)
-        if not traced and _is_enough([*totals.values()], samples, tolerance):
+    for number, batch in enumerate(batches, 1):
+        seen = look(batch)
+        turns.meet(seen)
+        if is_traced(seen):
+            _checks.only_values(*enough)
+        now = turns.now(done)
+        for layer, part in seen.items():
+            if layer.key in now:
+                totals[layer.key] = total = add(totals.get(layer.key), part)
+                _checks.finite(names[layer.mean], number, total)
+        if enough.are([totals.get(key) for key in now]):
             break
     shared.any_batch(number)
-    shared.any_layer(layers)
-    totals = {layer: population(t) if isinstance(t, Seen) else t for layer, t in totals.items()}
-    shared.any_data([t.count for t in totals.values()])
-    return layers, totals
+    shared.any_layer(turns.layers)
+    # What has come before a layer in a later batch takes its turn.
+    return {key: totals.get(key) for key in turns.now(done)}
 
 
-def _turn(layers: list[Layer], done: list[Layer], order: str) -> list[Layer]:
-    """The layers that are not done, but for `"layers"` all before them."""
-    return [
-        layer
-        for place, layer in enumerate(layers)
-        if layer not in done
-        and (order == "pass" or all(b in done for b in layers[:place] if {b.mean, b.var} & layer.after))
-    ]
-
-
-def _merge(a: Any, b: Any) -> Any:
-    return merge_two(a, b) if isinstance(a, Seen) else merge(a, b)
-
-
-def _is_enough(totals: list[Population], samples: int | None, tolerance: float | None) -> bool:
-    if samples is not None and all(np.any(t.samples >= samples) or t.samples.size == 0 for t in totals):
-        return True
-    return tolerance is not None and all(t.is_known(tolerance) for t in totals)
-
-
-def _settle(leaves: list[Any], layer: Layer, new: Population, prior: float, name: str) -> Moved:
+def _settle(leaves: list[Any], layer: Layer, seen: Seen | Population | None, prior: float, name: str) -> Moved:
     """Put the statistics of a layer among the leaves."""
+    # A loader may show a layer in one pass and in the next not.
+    new = nothing(leaves[layer.mean]) if seen is None else population(seen)
     old_mean, old_var = running(leaves, layer, new)
-    total = merge(pretend(old_mean, old_var, prior, new), new) if prior else new
+    total = new
+    if prior:
+        _checks.sound(name, prior, old_mean, old_var)
+        total = merge(pretend(old_mean, old_var, prior, new), new)
     mean, var = put(leaves, layer, total, name)
     return moved(old_mean, old_var, new, mean, var)

@@ -1,7 +1,9 @@
 """What the report says, and what becomes of features that are constant, broken or without data."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from jaxbn import BatchNormParams, BatchNormState, batch_norm
 from jaxbn.inference import recalibrate
@@ -58,3 +60,26 @@ def test_a_feature_without_data_keeps_its_statistics():
     assert (new.mean[2], new.var[2]) == (3, 8)
     assert report["batch_norm"].samples.tolist() == [40, 40, 0, 40, 40]
     assert report["batch_norm"].mean[2] == report["batch_norm"].std[2] == 0
+
+
+def branching(states, batch):
+    x = one(states["a"], batch["x"])
+    return one(states["c"], jax.lax.cond(batch["take"], lambda: one(states["b"], x), lambda: x))
+
+
+def masked(states, batch):
+    x = one(states["a"], batch["x"])
+    batch_norm(NONE, states["b"], x, False, mask=jnp.broadcast_to(batch["take"], [40, 1]))
+    return one(states["c"], x)
+
+
+@pytest.mark.parametrize("apply", [branching, masked])
+@pytest.mark.parametrize("order", ["layers", "pass"])
+def test_so_does_a_layer_without_data(apply, order):
+    old = {name: given(np.full(5, 3.0), np.full(5, 4.0)) for name in "abc"}
+    new, report = recalibrate(apply, old, [{"x": X, "take": jnp.array(False)}], order=order)
+    assert_close(new["a"][:2], (X.mean(0, dtype="float64"), X.var(0, dtype="float64")))
+    assert_close(new["b"], old["b"], 0)
+    assert [report[name].samples.max() for name in "abc"] == [40, 0, 40]
+    assert np.all(report["b"].mean == 0)
+    assert np.all(new["c"].var != 4)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jaxbn.inference._population import checks as _checks
 from jaxbn.inference._population.model import like
-from jaxbn.inference._population.population import Population, namespace
+from jaxbn.inference._population.population import Population, is_traced, namespace
 from jaxbn.inference._population.program import Layer
 
 
@@ -21,7 +21,7 @@ def running(leaves: list[Any], layer: Layer, beside: Population) -> tuple[Any, A
 def put(leaves: list[Any], layer: Layer, new: Population, name: str) -> tuple[Any, Any]:
     """Make these its statistics, in place, but where there are no data; what they then are is returned."""
     _checks.holds(name, leaves[layer.mean], new.mean)
-    xp, known = namespace(new.count), new.count > 0
+    xp, known = namespace(new), new.count > 0
     mean, var = (
         xp.where(known, part, old) for part, old in zip((new.mean, new.var), running(leaves, layer, new), strict=True)
     )
@@ -30,6 +30,6 @@ def put(leaves: list[Any], layer: Layer, new: Population, name: str) -> tuple[An
 
 
 def _wide(leaf: Any, part: Any) -> Any:
-    if isinstance(part, jax.core.Tracer):
-        return jax.numpy.asarray(leaf).astype(part.dtype if leaf.dtype.kind != "c" else leaf.dtype).reshape(part.shape)
+    if is_traced((leaf, part)):
+        return jnp.asarray(leaf).astype(part.dtype if leaf.dtype.kind != "c" else leaf.dtype).reshape(part.shape)
     return np.asarray(leaf).astype(np.result_type(leaf.dtype, np.float64)).reshape(part.shape)

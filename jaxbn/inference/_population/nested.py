@@ -12,7 +12,7 @@ from jax.sharding import PartitionSpec
 
 from jaxbn.inference._population.added import View
 from jaxbn.inference._population.mark import Settings
-from jaxbn.inference._population.seen import Seen, merge
+from jaxbn.inference._population.seen import Seen, merge_parts
 
 
 class Origin(NamedTuple):
@@ -97,7 +97,7 @@ def _scan(run: Run, eqn: Any, given: list[Known]) -> tuple[list[Known], list[Sig
     outputs += [Known(value, None, everything) for value in stacked]
     apart = [s.mean is not None and this in s.mean.slices for s in found]
     return outputs, [
-        s._replace(seen=every if own else merge(every)) for s, every, own in zip(found, seen, apart, strict=True)
+        s._replace(seen=every if own else merge_parts(every)) for s, every, own in zip(found, seen, apart, strict=True)
     ]
 
 

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxbn.inference._population.seen import Seen, shifted
+from jaxbn.inference._population.seen import Seen, merge_two, shifted
 
 
 class Population(NamedTuple):
@@ -37,7 +37,7 @@ class Population(NamedTuple):
     @property
     def mean_error(self) -> Any:
         """Standard error of the mean, in standard deviations: also of what was constant so far."""
-        return namespace(self.samples).sqrt(1 / _or_one(self.samples))
+        return namespace(self).sqrt(1 / _or_one(self.samples))
 
     @property
     def std_error(self) -> Any:
@@ -45,7 +45,7 @@ class Population(NamedTuple):
 
         The variance is the mean of squared deviations, whose own variance is `(k + 2) * sigma**4`.
         """
-        xp = namespace(self.samples)
+        xp = namespace(self)
         square_var = xp.maximum(self.m4 / _or_one(self.count) - self.var**2, 0)
         relative = xp.sqrt(square_var / _or_one(self.samples)) / (2 * _or_one(self.var))
         return xp.where(self.m2 > 0, relative, 0)
@@ -56,15 +56,33 @@ class Population(NamedTuple):
         return bool(np.all((self.count > 0) & (errors <= tolerance)))
 
 
-def population(seen: Seen) -> Population:
+def population(seen: Seen | Population) -> Population:
     """In double precision, unless it is traced."""
-    xp = namespace(seen.samples)
+    if isinstance(seen, Population):
+        return seen
 
     def wide(part: Any) -> Any:
-        return part if xp is jnp else np.asarray(part).astype(np.result_type(part.dtype, np.float64))
+        return np.asarray(part).astype(np.result_type(part.dtype, np.float64))
 
-    values, m3, m4, samples = jax.tree.map(wide, seen)
+    values, m3, m4, samples = seen if is_traced(seen) else jax.tree.map(wide, seen)
     return Population(samples, values.count, values.mean, values.m2, m3, m4)
+
+
+def add(total: Seen | Population | None, seen: Seen) -> Seen | Population:
+    """What one more batch makes of it; where values are traced the pivots have to keep the digits."""
+    new = seen if is_traced(seen) else population(seen)
+    if total is None:
+        return new
+    if isinstance(total, Seen) and isinstance(new, Seen):
+        return merge_two(total, new)
+    return merge(population(total), population(new))
+
+
+def nothing(like: Any) -> Population:
+    """Of no data, for statistics of this shape."""
+    xp = namespace(like)
+    zero = xp.zeros(like.shape, like.dtype if xp is jnp else np.result_type(like.dtype, np.float64))
+    return Population(zero.real, zero.real, zero, zero.real, zero, zero.real)
 
 
 def merge(a: Population, b: Population) -> Population:
@@ -85,8 +103,13 @@ def pretend(mean: Any, var: Any, samples: float, like: Population) -> Population
     return Population(samples + zero, count, mean, count * var, zero, zero)
 
 
-def namespace(array: Any) -> Any:
-    return jnp if isinstance(array, jax.core.Tracer) else np
+def namespace(tree: Any) -> Any:
+    """That of JAX for what is traced, in part at least: under `vmap` counts may be known where means are not."""
+    return jnp if is_traced(tree) else np
+
+
+def is_traced(tree: Any) -> bool:
+    return any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(tree))
 
 
 def _or_one(count: Any) -> Any:

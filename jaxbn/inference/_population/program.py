@@ -20,6 +20,8 @@ from jaxbn.inference._population.nested import Known, Origin
 from jaxbn.inference._population.seen import Seen, merge_two
 from jaxbn.inference._population.watch import watching
 
+Key = tuple[int, int]
+
 
 class Layer(NamedTuple):
     """A batch norm, known by the leaves of the variables that hold its statistics.
@@ -37,6 +39,16 @@ class Layer(NamedTuple):
     after: frozenset[int]
     biases: frozenset[int]
     settings: Settings
+
+    @property
+    def key(self) -> Key:
+        """What it is known by, wherever and with whatever settings it is called."""
+        return self.mean, self.var
+
+    def united(self, other: Layer) -> Layer:
+        """Of two calls of one batch norm, which does not come after itself."""
+        after = (self.after | other.after) - {*self.key}
+        return self._replace(after=after, biases=self.biases | other.biases)
 
 
 class Program:
@@ -124,14 +136,14 @@ class _Traced:
             ]
             inputs += [Known(v) for v in arrays]
             _, sightings = interpret(self.jaxpr.jaxpr, self.jaxpr.consts, inputs, how)
-            found: dict[tuple[int, int], tuple[Layer, Seen]] = {}
+            found: dict[Key, tuple[Layer, Seen]] = {}
             for s in sightings:
                 mean, var = _checks.from_variables(s.mean, s.var, len(found))
                 layer, seen = Layer(mean.leaf, var.leaf, s.after, s.biases, s.settings), s.seen
-                if layer[:2] in found:
-                    layer, earlier = found[layer[:2]]
-                    seen = merge_two(earlier, seen)
-                found[layer[:2]] = layer, seen
+                if layer.key in found:
+                    earlier, before = found[layer.key]
+                    layer, seen = earlier.united(layer), merge_two(before, seen)
+                found[layer.key] = layer, seen
             layers[:] = [layer for layer, _ in found.values()]
             return [seen for _, seen in found.values()]
 

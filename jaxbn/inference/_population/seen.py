@@ -60,7 +60,7 @@ def look(x: jax.Array, weights: jax.Array | None, axes: Sequence[int], axis_name
     return Seen(values, m3, m4, values.count / max(each, 1))
 
 
-def merge(parts: Seen) -> Seen:
+def merge_parts(parts: Seen) -> Seen:
     """Merge along the leading axis."""
     whole = _pivoted.merge(parts.values)
     beside_parts = jax.tree.map(lambda part: part[None], whole)
@@ -70,7 +70,7 @@ def merge(parts: Seen) -> Seen:
 
 
 def merge_two(a: Seen, b: Seen) -> Seen:
-    return merge(jax.tree.map(lambda *leaves: jnp.stack(leaves), a, b))
+    return merge_parts(jax.tree.map(lambda *leaves: jnp.stack(leaves), a, b))
 
 
 def shifted(shift: Any, count: Any, m2: Any, m3: Any, m4: Any) -> tuple[Any, Any]:

@@ -9,6 +9,7 @@ import numpy as np
 
 from jaxbn import _checks
 from jaxbn.inference._population import checks as shared
+from jaxbn.inference._population.population import Population, is_traced
 
 
 def recalibration(apply: Any, samples: Any, tolerance: Any, order: Any, prior: Any) -> None:
@@ -16,9 +17,11 @@ def recalibration(apply: Any, samples: Any, tolerance: Any, order: Any, prior: A
     _checks.choice("order", order, ("layers", "pass"))
     if samples is not None:
         try:
-            number = operator.index(samples)
+            number = None if isinstance(samples, bool) else operator.index(samples)
         except TypeError:
-            raise TypeError(f"`samples` must be an int or None, got {samples!r}.") from None
+            number = None
+        if number is None:
+            raise TypeError(f"`samples` must be an int or None, got {samples!r}.")
         if number < 1:
             raise ValueError(f"`samples` must be at least 1, got {samples}; None uses all of the data.")
     if tolerance is not None:
@@ -47,9 +50,22 @@ def only_values(samples: Any, tolerance: Any) -> None:
             )
 
 
-def finite(name: str, batch: int, *parts: Any) -> None:
-    if not all(np.all(np.isfinite(part)) for part in parts):
+def finite(name: str, batch: int, total: Any) -> None:
+    if isinstance(total, Population) and not is_traced(total) and not _all_finite(total.mean, total.m2):
         raise ValueError(
             f"`batches` must give finite inputs, and small enough to be squared, got NaN, inf or more at the batch "
             f"norm {name!r} in batch {batch}; leave it out, or look at what comes before that layer."
         )
+
+
+def sound(name: str, prior: float, mean: Any, var: Any) -> None:
+    """Of statistics that are no statistics nothing is learnt."""
+    if not is_traced((mean, var)) and not (_all_finite(mean, var) and np.all(var >= 0)):
+        raise ValueError(
+            f"`prior` must be 0 where the old statistics are broken, got {prior} and NaN, inf or a negative variance "
+            f"at the batch norm {name!r}; leave it out."
+        )
+
+
+def _all_finite(*parts: Any) -> bool:
+    return all(np.all(np.isfinite(part)) for part in parts)
