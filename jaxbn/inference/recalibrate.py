@@ -53,9 +53,11 @@ def recalibrate(
             `lambda v, batch: model.apply(v, batch["image"], train=False)`. JAX must be able to trace it. Dropout is off
             unless it is turned on here, and then it inflates the variance of what comes after it.
         variables: a tree of arrays, or a model of nnx; `apply` gets a copy of that in evaluation, `model.eval()`.
-        batches: an iterable of batches, or one array, which is one batch. A batch is what `apply` takes. Arrays in it
-            are traced, and all else is passed on as it is. For `order="layers"` it is iterated several times, and the
-            batches of a generator, which can't be, are kept in memory meanwhile.
+        batches: an iterable of batches, or one array, which is one batch. A batch is what `apply` takes. Arrays of
+            NumPy and JAX in it are traced; all else is passed on as it is, and the call is compiled once for each value
+            of strings and numbers, and anew for anything else: leave out ids, and convert tensors of PyTorch. For
+            `order="layers"` it is iterated several times, and the batches of a generator, which can't be, are kept in
+            memory meanwhile.
         samples: enough of them, counted at each layer along the first axis of its input that is no feature axis; whole
             batches are used, and fewer are no error. A layer that only later batches reach is not met then.
         tolerance: stop when no mean and no standard deviation of any layer has a standard error above this, in running
@@ -103,7 +105,7 @@ def recalibrate(
         CS-79-773, 1979, equation (2.1): the merge. Wu and Johnson, "Rethinking 'Batch' in BatchNorm", arXiv 2105.07576,
         2021, section 3: why population statistics.
     """
-    _checks.recalibration(apply, samples, tolerance, order, prior)
+    _checks.recalibration(apply, samples, tolerance, order, prior, axis_name)
     model, read = opened(variables), reader(batches, keep=order == "layers")
     leaves, program = list(model.leaves), Program(lambda own, batch: apply(model.given(own), batch), axis_name)
     turns, done = Turns(order), dict[Key, Moved]()

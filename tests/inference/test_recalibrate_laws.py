@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 import jaxbn.linen
 from jaxbn import BatchNormParams, batch_norm, init_state
 from jaxbn.inference import recalibrate
+from jaxbn.inference._population.program import Program
 from tests.inference.nets_recalibrate import NETS, UNEQUAL, X, expected, functional, linen, nnx
 from tests.tolerances import assert_close, assert_same
 
@@ -203,3 +204,49 @@ def test_a_layer_that_is_called_twice_counts_both():
     both = np.concatenate([X[:, :2], X[:, 2:4]]).astype("float64")
     assert_close((new.mean, new.var), (both.mean(0), both.var(0)))
     assert_same(report["batch_norm"].samples, np.full(2, 80.0))
+
+
+def test_what_is_no_array_is_traced_once_for_each_value():
+    heard = []
+
+    def apply(state, batch):
+        heard.append(batch["rows"])
+        return batch_norm(BatchNormParams(None, None), state, batch["x"][: batch["rows"]], False)
+
+    batches = [{"x": x, "rows": rows} for x, rows in ((X, 5), (2 * X, 5), (X, 7), (X, 5))]
+    new, report = recalibrate(apply, init_state(5), batches)
+    used = np.concatenate([X[:5], 2 * X[:5], X[:7], X[:5]]).astype("float64")
+    assert_close((new.mean, new.var), (used.mean(0), used.var(0)))
+    assert heard == [5, 7]
+    assert report["batch_norm"].samples.tolist() == [22] * 5
+
+
+def test_values_at_other_places_and_of_other_kinds_are_others():
+    heard = []
+    program = Program(lambda _, batch: heard.append(batch))
+    for batch in ([X, "a"], ["a", X], [X, 1], [X, True], [X, 1.0], [X, "a"]):
+        program.outputs([], batch)
+    assert [[part for part in batch if isinstance(part, bool | int | float | str)] for batch in heard] == [
+        *(["a"], ["a"], [1], [True], [1.0])
+    ]
+    for number in range(100):
+        program.outputs([], [X, str(number)])
+    assert len(program.kept) == 64
+
+
+class Tensor:
+    """Of another framework: an array, and an iterable of its rows."""
+
+    def __array__(self, dtype=None, copy=None):
+        return X
+
+    def __iter__(self):
+        return iter(X)
+
+
+def test_a_tensor_of_another_framework_is_one_batch():
+    state = init_state(5)
+    apply = lambda state, x: batch_norm(BatchNormParams(None, None), state, x, False)  # noqa: E731
+    new, report = recalibrate(apply, state, Tensor())
+    assert_close(new[:2], (X.mean(0, dtype="float64"), X.var(0, dtype="float64")))
+    assert report["batch_norm"].samples.max() == 40

@@ -89,8 +89,10 @@ BAD_CALLS = [
         " norm 'batch_norm'; leave it out",
     ),
     ("prior-negative", call(variables=STATE._replace(var=-STATE.var), prior=1), ValueError, "`prior` must be 0 where "),
-    ("batches-int", call(batches=3), TypeError, "`batches` must be an array or an iterable of batches, got int; a sin"),
-    ("batches-none", call(batches=None), TypeError, "`batches` must be an array or an iterable of .*, got NoneType"),
+    ("batches-int", call(batches=3), TypeError, "`batches` must be an array or an iterable of batches, got int; give"),
+    ("batches-none", call(batches=None), TypeError, "got NoneType; give what `apply` takes, in a list"),
+    ("batches-text", call(batches="data"), TypeError, "`batches` must be an array or an iterable of .*, got str; give"),
+    ("batches-bytes", call(batches=b"data"), TypeError, "`batches` must be an array or an iterable of .*, got bytes;"),
     ("batches-dict", call(batches={"image": X}), TypeError, "`batches` must .*, got dict; a single batch is one in a"),
     ("no-batches", call(batches=[]), ValueError, "`batches` must hold at least one batch, got none; an iterator can"),
     ("used-up", call(batches=iter([])), ValueError, "got none; an iterator can be read only once"),
@@ -145,6 +147,19 @@ BAD_CALLS = [
         r"'nnx.BatchNorm' in training; call it with use_running_average=True or after model\.eval\(\)\.",
     ),
     ("while", call(looped), ValueError, "`apply` must not call a batch norm inside of `while`"),
+    (
+        "axis-int",
+        call(axis_name=3),
+        TypeError,
+        r"`axis_name` must be the name of a mapped axis, or several in a tuple, got 3\.",
+    ),
+    ("axis-ints", call(axis_name=("d", 3)), TypeError, r"`axis_name` must be the name .*, got \('d', 3\)"),
+    (
+        "axis-nowhere",
+        call(axis_name="nope"),
+        ValueError,
+        "`axis_name` must be a mapped axis, in `apply` or around the call, got 'nope', which is none; leave it out",
+    ),
     ("axis-name", call(mapped), ValueError, r"`axis_name` must name the axes \('d',\) of the shard_map in `apply`"),
     (
         "nan-functional",
@@ -214,6 +229,15 @@ def test_an_error_of_apply_is_its_own():
     with pytest.raises(ZeroDivisionError):
         recalibrate(lambda *_: 1 // 0, STATE, X)
     assert one(STATE, X).shape == X.shape
+
+
+def test_a_batch_that_holds_no_array_is_named_beside_the_error_of_apply():
+    with pytest.raises(TypeError, match="`x` must be an array, got str") as caught:
+        recalibrate(one, STATE, ["data"])
+    assert "`batches` gave a str without arrays; a batch is what `apply` takes." in caught.value.__notes__
+    with pytest.raises(ValueError, match="`apply` must evaluate") as caught:
+        recalibrate(lambda s, x: one(s, x, True), STATE, X)
+    assert "without arrays" not in str(getattr(caught.value, "__notes__", ""))
 
 
 def test_another_thread_may_train_meanwhile():

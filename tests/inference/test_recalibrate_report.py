@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jaxbn import BatchNormParams, BatchNormState, batch_norm
-from jaxbn.inference import recalibrate
+from jaxbn.inference import diagnose, recalibrate
 from tests.inference.nets_recalibrate import X, errors, functional
 from tests.tolerances import assert_close
 
@@ -41,6 +41,17 @@ def test_the_report_is_a_table():
     assert [line.split()[:2] for line in lines[2:4]] == [["one", "40"], ["two", "40"]]
     assert len({len(line) for line in lines[1:4]}) == 1
     assert len(lines) == 5
+
+
+def test_a_name_that_is_not_there():
+    state = given(np.zeros(5), np.ones(5))
+    _, report = recalibrate(lambda s, x: [one(state, x) for state in s], [state] * 10, X)
+    with pytest.raises(
+        KeyError, match=r"`name` must be one of '0', .*, '8', \.\.\., got 'typo'; print\(report\) shows"
+    ):
+        report["typo"]
+    with pytest.raises(KeyError, match=r"`name` must be one of 'batch_norm', got 'typo'; print\(report\) shows"):
+        diagnose(one, state, X)["typo"]
 
 
 def test_constants_and_broken_statistics():

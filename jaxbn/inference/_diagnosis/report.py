@@ -13,6 +13,7 @@ from jaxbn.inference._diagnosis import checks as _checks
 from jaxbn.inference._diagnosis.channels import Channels
 from jaxbn.inference._diagnosis.finding import DIAGNOSES, Finding
 from jaxbn.inference._diagnosis.observed import Observed
+from jaxbn.inference._population import checks as shared
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -60,7 +61,10 @@ class DiagnosisReport:
     norms: tuple[DiagnosedNorm, ...]
 
     def __getitem__(self, name: str) -> DiagnosedNorm:
-        return {norm.name: norm for norm in self.norms}[name]
+        norms = {norm.name: norm for norm in self.norms}
+        if name not in norms:
+            raise shared.no_norm(name, [*norms])
+        return norms[name]
 
     @property
     def codes(self) -> tuple[str, ...]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -17,12 +18,36 @@ def function(apply: Any) -> None:
 
 
 def iterable(batches: Any) -> Any:
-    if isinstance(batches, str | Mapping) or not any(hasattr(batches, way) for way in _ITERABLE):
+    single = isinstance(batches, Mapping)
+    if single or isinstance(batches, str | bytes) or not any(hasattr(batches, way) for way in _ITERABLE):
         raise TypeError(
-            f"`batches` must be an array or an iterable of batches, got {type(batches).__name__}; a single batch is "
-            "one in a list."
+            f"`batches` must be an array or an iterable of batches, got {type(batches).__name__}; "
+            + ("a single batch is one in a list." if single else "give what `apply` takes, in a list.")
         )
     return iter(batches)
+
+
+@contextlib.contextmanager
+def explained(batch: Any, arrays: Sequence[Any]) -> Iterator[None]:
+    """An error of `apply` stays what it is, but may come from data that are none."""
+    try:
+        yield
+    except Exception as error:
+        if not arrays:
+            error.add_note(f"`batches` gave a {type(batch).__name__} without arrays; a batch is what `apply` takes.")
+        raise
+
+
+def no_axis(axis_name: Any) -> ValueError:
+    return ValueError(
+        f"`axis_name` must be a mapped axis, in `apply` or around the call, got {axis_name!r}, which is none; leave it "
+        "out, also where arrays are sharded under jit."
+    )
+
+
+def no_norm(name: Any, names: Sequence[str]) -> KeyError:
+    known = ", ".join([*map(repr, names[:9]), *(["..."] if len(names) > 9 else [])])
+    return KeyError(f"`name` must be one of {known}, got {name!r}; print(report) shows them.")
 
 
 def any_batch(number: int) -> None:

@@ -21,6 +21,8 @@ from jaxbn.inference._population.seen import Seen, merge_two
 from jaxbn.inference._population.watch import watching
 
 Key = tuple[int, int]
+_CONSTANTS = {str, bytes, int, float, complex, bool}
+_KEPT = 64
 
 
 class Layer(NamedTuple):
@@ -52,7 +54,7 @@ class Layer(NamedTuple):
 
 
 class Program:
-    """`apply`, traced and compiled once for batches of the same shapes.
+    """`apply`, traced and compiled once for batches of the same shapes, and the same values of what is no array.
 
     Args:
         apply: `(leaves, batch) -> anything`.
@@ -92,19 +94,26 @@ class Program:
     def _traced(self, leaves: list[Any], batch: Any) -> tuple[_Traced, list[Any], list[Any]]:
         parts, tree = jax.tree.flatten(batch)
         (own, put_own), (arrays, put_arrays) = _apart(leaves), _apart(parts)
-        key = (tree, *map(jax.typeof, [*own, *arrays]))
-        # What is no array may matter to `apply`, and may have changed in place since the last batch.
-        traced = self.kept.get(key) if len(arrays) == len(parts) else None
+        # What is no array matters to `apply` by its value; of other things than these that may change in place.
+        is_kept = all(is_array(part) or type(part) in _CONSTANTS for part in parts)
+        kinds = [jax.typeof(part) if is_array(part) else (type(part), part) for part in parts] if is_kept else []
+        key = (tree, *map(jax.typeof, own), *kinds)
+        traced = self.kept.get(key) if is_kept else None
         if traced is None:
 
             def call(own: list[Any], arrays: list[Any]) -> list[Any]:
                 output = self.apply(put_own(own), jax.tree.unflatten(tree, put_arrays(arrays)))
                 return [leaf for leaf in jax.tree.leaves(output) if isinstance(leaf, jax.Array)]
 
-            with watching():
+            with watching(), _checks.explained(batch, arrays):
                 jaxpr = jax.make_jaxpr(call)(own, arrays)
             numbers = [n for n, leaf in enumerate(leaves) if is_array(leaf)]
-            self.kept[key] = traced = _Traced(jaxpr, numbers, self.how)
+            traced = _Traced(jaxpr, numbers, self.how)
+            if is_kept:
+                # Names that never come again would fill the memory.
+                if len(self.kept) == _KEPT:
+                    del self.kept[next(iter(self.kept))]
+                self.kept[key] = traced
         return traced, own, arrays
 
 

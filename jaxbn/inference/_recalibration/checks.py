@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+from collections.abc import Hashable
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from jaxbn.inference._population import checks as shared
 from jaxbn.inference._population.population import Population, is_traced
 
 
-def recalibration(apply: Any, samples: Any, tolerance: Any, order: Any, prior: Any) -> None:
+def recalibration(apply: Any, samples: Any, tolerance: Any, order: Any, prior: Any, axis_name: Any) -> None:
     shared.function(apply)
     _checks.choice("order", order, ("layers", "pass"))
     if samples is not None:
@@ -34,6 +35,10 @@ def recalibration(apply: Any, samples: Any, tolerance: Any, order: Any, prior: A
     known_number("prior", prior)
     if not 0 <= prior < float("inf"):
         raise ValueError(f"`prior` must be finite and at least 0, got {prior}; it is a number of samples.")
+    for axis in axis_name if isinstance(axis_name, tuple | list) else [axis_name]:
+        # A number would be taken for an axis of the array.
+        if isinstance(axis, int | float) or not isinstance(axis, Hashable):
+            raise TypeError(f"`axis_name` must be the name of a mapped axis, or several in a tuple, got {axis_name!r}.")
 
 
 def known_number(name: str, value: Any) -> None:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from jaxbn.inference._population import checks as _checks
 from jaxbn.inference._population.population import Population, namespace
 
 
@@ -43,7 +44,9 @@ class Report:
     moved: tuple[Moved, ...]
 
     def __getitem__(self, name: str) -> Moved:
-        return dict(zip(self.names, self.moved, strict=True))[name]
+        if name not in self.names:
+            raise _checks.no_norm(name, self.names)
+        return self.moved[self.names.index(name)]
 
     def __str__(self) -> str:
         head = [
