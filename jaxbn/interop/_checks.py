@@ -88,6 +88,15 @@ def has_norms(argument: str, model: Any, found: Collection[str]) -> None:
         )
 
 
+def not_inside(argument: str, arrays: Mapping[Any, Any], has_layers: Callable[[Mapping[Any, Any]], bool]) -> None:
+    """No state dict of a model lies inside, as in a checkpoint."""
+    for key, value in arrays.items():
+        if isinstance(value, Mapping) and has_layers(value):
+            raise ValueError(
+                f"`{argument}` must hold the arrays themselves, got them inside of {key!r}; pass {argument}[{key!r}]."
+            )
+
+
 def has_statistics(
     argument: str,
     keyword: str,

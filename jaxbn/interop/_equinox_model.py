@@ -57,7 +57,7 @@ def write(model: Any, state: Any, new: Mapping[str, Mapping[str, Any]]) -> tuple
 def _with(norm: Any, arrays: Mapping[str, Any]) -> Any:
     def chosen(path: Any, leaf: Any) -> Any:
         name = _path(path)
-        return jnp.asarray(arrays[name]) if name in TRAINED else leaf
+        return jnp.asarray(arrays[name], leaf.dtype) if name in TRAINED else leaf
 
     return jax.tree_util.tree_map_with_path(chosen, norm)
 

@@ -117,7 +117,7 @@ def there(path: str, found: bool, norms: Callable[[], Iterable[str]]) -> None:
 
 
 def fits(path: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
-    """The layer has the parts and the shape of the one that it replaces."""
+    """The layer has the parts and the shape of the one that it replaces, and is no more complex."""
     if set(old) != set(new):
         raise ValueError(
             f"`into` must have at {path!r} what the layer has, {listed(sorted(new))}, got {listed(sorted(old))}; build "
@@ -129,6 +129,11 @@ def fits(path: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
             raise ValueError(
                 f"`into` must have the shape {np.shape(part)} at {path!r}, got {tuple(shape)} for {name!r}; check that "
                 "the two layers are the same."
+            )
+        dtype = getattr(old[name], "dtype", part.dtype)
+        if np.iscomplexobj(part) and dtype.kind != "c":
+            raise TypeError(
+                f"`into` must be complex at {path!r}, got {dtype} for {name!r}; build the model with complex data."
             )
 
 

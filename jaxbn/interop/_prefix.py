@@ -19,6 +19,8 @@ def from_flat(
     """The layer with this prefix; without one, and where no layer lies by itself, all of them by their paths."""
     start, source = _ended(prefix, separator), _checks.mapping(argument, source)
     starts = _starts(source, names, separator)
+    if not starts:
+        _checks.not_inside(argument, source, lambda inner: bool(_starts(inner, names, separator)))
     if start or "" in starts or not starts:
         return _one(argument, source, names, start, starts)
     return {where.removesuffix(separator): _one(argument, source, names, where, starts) for where in starts}

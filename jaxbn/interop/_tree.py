@@ -53,6 +53,11 @@ def held(layer: Mapping[Any, Any]) -> dict[str, Any]:
     return {key: layer[key] for key in keys if key is not None and layer.get(key) is not None}
 
 
+def as_there(parts: Mapping[str, Any], old: Mapping[str, Any]) -> dict[str, Any]:
+    """The parts in the dtypes of those that they replace, as where a framework loads weights into a model."""
+    return {name: part.astype(getattr(old[name], "dtype", part.dtype), copy=False) for name, part in parts.items()}
+
+
 def layers(tree: Any, path: tuple[Any, ...] = ()) -> Iterator[str]:
     """The paths at which there are running statistics."""
     if isinstance(tree, Mapping):

@@ -9,7 +9,7 @@ from jaxbn import _checks as core_checks
 from jaxbn.interop import _checks, _own_checks
 from jaxbn.interop._layer import layer, parameters, statistics, take
 from jaxbn.interop._model import Layer, Layers, given
-from jaxbn.interop._tree import COUNTING, Path, descend, held, layers, names, put, shown, steps
+from jaxbn.interop._tree import COUNTING, Path, as_there, descend, held, layers, names, put, shown, steps
 from jaxbn.normalization import BatchNormParams
 from jaxbn.running import Averaging, BatchNormState
 
@@ -89,10 +89,11 @@ def to_linen(
 
     Returns:
         Nested dicts of NumPy arrays, copies that may be written to; without what is `None`, and without `params` if
-        there are none. With `into` all that is there, with these in their places; `into` itself is not changed.
+        there are none. With `into` all that is there, with these in their places and in the dtypes there; a
+        `FrozenDict` becomes a dict, and `into` itself is not changed.
 
     Raises:
-        TypeError: traced values, or no `BatchNormParams` and `BatchNormState`.
+        TypeError: traced values, no `BatchNormParams` and `BatchNormState`, or complex ones where `into` is real.
         ValueError: shapes that differ, another `averaging`, or layers that are not in `into`, or not like that there.
 
     Example:
@@ -120,5 +121,6 @@ def to_linen(
         parts = {"params": parameters(convention, own[0]), "batch_stats": statistics(convention, own[1])}
         if into is not None:
             _own_checks.fits(shown(place), old["params"] | old["batch_stats"], parts["params"] | parts["batch_stats"])
+            parts = {kind: as_there(arrays, old[kind]) for kind, arrays in parts.items()}
         tree |= {kind: put(tree.get(kind, {}), place, arrays) for kind, arrays in parts.items() if arrays}
     return tree

@@ -2,31 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import sys
+from collections.abc import Callable
 from typing import Any, overload
+
+import jax
+import jax.numpy as jnp
+import numpy as np
 
 from jaxbn import _checks as core_checks
 from jaxbn.interop import _checks, _own_checks
 from jaxbn.interop._layer import layer, parameters, statistics, take
 from jaxbn.interop._model import Layer, Layers, given
-from jaxbn.interop._tree import COUNTING, Path, descend, held, layers, names, put, shown, steps
+from jaxbn.interop._tree import COUNTING, Path, as_there, descend, held, layers, names, put, shown, steps
 from jaxbn.normalization import BatchNormParams
 from jaxbn.running import Averaging, BatchNormState
 
 
 @overload
-def from_nnx(state: Mapping[Any, Any], path: Path) -> Layer: ...
+def from_nnx(state: Any, path: Path) -> Layer: ...
 @overload
-def from_nnx(state: Mapping[Any, Any]) -> Any: ...
-def from_nnx(state: Mapping[Any, Any], path: Path = "") -> Layer | dict[str, Layer]:
+def from_nnx(state: Any) -> Any: ...
+def from_nnx(state: Any, path: Path = "") -> Layer | dict[str, Layer]:
     """Parameters and state of a batch norm layer of Flax nnx, or of all those of a model.
 
-    `scale, bias, mean, var` and, where it is kept, `count` have the same names there, in
-    `nnx.to_pure_dict(nnx.state(model))`. It continues with `batch_norm(..., **presets.FLAX)`.
+    `scale, bias, mean, var` and, where it is kept, `count` have the same names there. It continues with
+    `batch_norm(..., **presets.FLAX)`.
 
     Args:
-        state: the pure dict of the layer or of a whole model, or its `nnx.State` itself; `[features]`, floating or
-            complex.
+        state: a model, or the pure dict of the layer or of a whole model, or its `nnx.State` itself; `[features]`,
+            floating or complex.
         path: the layer's place in the model, `"blocks/0/bn"` or `("blocks", 0, "bn")`. Without it all layers are
             converted that have a `mean` and a `var`.
 
@@ -37,7 +42,7 @@ def from_nnx(state: Mapping[Any, Any], path: Path = "") -> Layer | dict[str, Lay
         Of a model, without `path`, a dict `{path: (params, state)}` in the order of the state.
 
     Raises:
-        TypeError: `state` is no dict, or a value no floating or complex array.
+        TypeError: `state` is no model and no dict, or a value no floating or complex array.
         ValueError: there are no running statistics at `path`, or shapes differ.
 
     Example:
@@ -52,6 +57,8 @@ def from_nnx(state: Mapping[Any, Any], path: Path = "") -> Layer | dict[str, Lay
     Reference:
         `flax/nnx/nn/normalization.py`; `jaxbn.interop.conventions.FLAX`.
     """
+    if _is_model(state):
+        state = sys.modules["flax.nnx"].state(state)
     whole = [] if steps(path) else list(layers(_checks.mapping("state", state)))
 
     def one(path: Path) -> Layer:
@@ -68,12 +75,11 @@ def to_nnx(
     path: Path = "",
     *,
     averaging: Averaging = "ema",
-    into: Mapping[Any, Any] | None = None,
-) -> dict[Any, Any]:
-    """The pure dict of one batch norm layer of Flax nnx, or of all those of a model.
+    into: Any = None,
+) -> Any:
+    """The pure dict of one batch norm layer of Flax nnx, or of all those of a model, or a model with them.
 
-    `{scale, bias, mean, var}`, nested by `path`; it is put in place by
-    `s = nnx.state(model); nnx.replace_by_pure_dict(s, to_nnx(params, state, path)); nnx.update(model, s)`.
+    `{scale, bias, mean, var}`, nested by `path`; `model = to_nnx(layers, into=model)` puts them in place.
 
     Args:
         params: `BatchNormParams` of `[features]` arrays, or `None` in them; Flax's own layer has one real feature axis.
@@ -83,25 +89,33 @@ def to_nnx(
             the layers are of.
         averaging: that of the layers, if they are such that keep the count too: all but `"ema"` do. Without effect
             beside `into`, which has a count or has none.
-        into: the pure dict of the model; batch norms that get no layer stay as they are there.
+        into: the model, or the pure dict of its state; batch norms that get no layer stay as they are there.
 
     Returns:
         Nested dicts of NumPy arrays, copies that may be written to; without what is `None`. With `into` all that is
-        there, with these in their places; `into` itself is not changed.
+        there, a model or a pure dict, with these in their places and in the dtypes there; `into` itself is not changed.
 
     Raises:
-        TypeError: traced values, or no `BatchNormParams` and `BatchNormState`.
+        TypeError: traced values, no `BatchNormParams` and `BatchNormState`, or complex ones where `into` is real.
         ValueError: shapes that differ, another `averaging`, or layers that are not in `into`, or not like that there.
 
     Example:
         >>> from jaxbn import init_batch_norm
         >>> print(to_nnx(*init_batch_norm(2, use_scale=False), path="bn")["bn"]["mean"])
         [0. 0.]
+        >>> from flax import nnx
+        >>> model = nnx.Sequential(nnx.Linear(3, 2, rngs=nnx.Rngs(0)), nnx.BatchNorm(2, rngs=nnx.Rngs(0)))
+        >>> params, state = from_nnx(model)["layers/1"]
+        >>> model = to_nnx({"layers/1": (params, state._replace(mean=state.mean + 3))}, into=model)
+        >>> print(model.layers[1].mean[...])
+        [3. 3.]
 
     Reference:
         `flax/nnx/nn/normalization.py`; `jaxbn.interop.conventions.FLAX`.
     """
     core_checks.update_rule(averaging, 0)
+    if _is_model(into):
+        return _with(into, lambda pure: to_nnx(params, state, path, into=pure))
     tree = {} if into is None else {**_checks.mapping("into", into)}
     for where, own in given(params, state).items():
         place = (*steps(path), *steps(where))
@@ -113,5 +127,26 @@ def to_nnx(
         parts = parameters(convention, own[0]) | statistics(convention, own[1])
         if into is not None:
             _own_checks.fits(shown(place), old, parts)
+            parts = as_there(parts, old)
         tree = put(tree, place, parts)
     return tree
+
+
+def _is_model(value: Any) -> bool:
+    # Whoever has a model has loaded Flax.
+    nnx = sys.modules.get("flax.nnx")
+    return nnx is not None and isinstance(value, nnx.Module)
+
+
+def _with(model: Any, arrays: Callable[[dict[Any, Any]], dict[Any, Any]]) -> Any:
+    """A copy of the model, with other arrays in its variables."""
+    nnx = sys.modules["flax.nnx"]
+    graph, state = nnx.split(model)
+    # The variables of the copy; those of the model stay as they are.
+    state = jax.tree.map(lambda part: part, state)
+    nnx.replace_by_pure_dict(state, jax.tree.map(_as_jax, arrays(nnx.to_pure_dict(state))))
+    return nnx.merge(graph, state)
+
+
+def _as_jax(array: Any) -> Any:
+    return jnp.asarray(array) if isinstance(array, np.ndarray) else array

@@ -85,6 +85,8 @@ MISTAKES = [
      "`state_dict` must hold 'running_mean' for the prefix '', got them for no layer; one that keeps no running "),
     ("no-statistics", without("running_mean", "running_var"), ValueError,
      "must hold 'running_mean' and 'running_var' for .* no running statistics begins with init_batch_norm"),
+    ("checkpoint", lambda: from_torch({"epoch": 3, "model": MANY}), ValueError,
+     r"`state_dict` must hold the arrays themselves, got them inside of 'model'; pass state_dict\['model'\]"),
     ("wrong-prefix", lambda: from_torch(to_torch(*OWN, prefix="bn1"), "bn2"), ValueError,
      "for the prefix 'bn2.', got them for 'bn1.'; pass one of these as `prefix`"),
     ("many-prefixes", lambda: from_torch(MANY, "bn"), ValueError, r"'bn0.', .*'bn4.', \.\.\.; pass one of these"),

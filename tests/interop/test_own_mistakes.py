@@ -109,6 +109,11 @@ MISTAKES = [
              "`averaging` must be one of"),
         )
     ),
+    *(
+        (f"into-{how.__name__}-real", lambda how=how, tree=tree: how(*Z, path="bn1", into=tree), TypeError,
+         r"`into` must be complex at 'bn1', got float32 for '\w+'; build the model with complex data")
+        for how, tree in ((to_linen, LINEN), (to_nnx, NNX))
+    ),
     ("into-no-pair", lambda: to_equinox(TWO, into={}), TypeError,
      r"`into` must be the pair \(model, state\), got dict; pass what make_with_state returns"),
     ("into-no-model", lambda: to_equinox(TWO, into=([], [])), ValueError, "`into` must hold a batch norm at 'bn1', g"),

@@ -2,6 +2,7 @@
 
 import functools
 
+import flax
 import jax
 import numpy as np
 import pytest
@@ -43,6 +44,14 @@ def test_some_layers_or_a_part_of_the_tree():
     assert_same(from_linen(merged, "Block_0/bn"), layer(3))
     assert_same(from_linen(merged, "head"), from_linen(tree, "head"))
     assert_same(to_linen(*layer(3), "Block_0/bn", into=tree), merged)
+
+
+def test_what_is_merged_has_the_dtypes_that_it_finds():
+    tree = linen_net()
+    tree["params"] = jax.tree.map(lambda part: part.astype("bfloat16"), tree["params"])
+    merged = to_linen(from_linen(linen_net()), into=flax.core.freeze(tree))
+    assert type(merged) is dict
+    assert jax.tree.map(lambda part: part.dtype, flax.core.unfreeze(merged)) == jax.tree.map(lambda p: p.dtype, tree)
 
 
 def test_from_torch_to_linen():

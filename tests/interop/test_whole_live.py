@@ -50,6 +50,11 @@ def test_a_live_net_of_nnx():
     # One keeps a count and two do not: no single `averaging` fits them, but `into` tells.
     apart = to_nnx({path: new[path] for path in new if path != "head"})
     apart |= to_nnx({"head": new["head"]}, averaging="cumulative")
+    merged = to_nnx(new, into=model)
+    assert_same(from_nnx(model), found)
+    assert_same(from_nnx(merged), from_nnx(to_nnx(new, into=pure)))
+    assert isinstance(merged.head.mean[...], jax.Array)
+    assert merged.norm.scale[...] is model.norm.scale[...]
     for arrays in (to_nnx(new, into=pure), apart):
         state = nnx.state(fresh)
         nnx.replace_by_pure_dict(state, arrays)
