@@ -8,7 +8,7 @@ from typing import Any
 import jax.extend.core as jex
 
 from jaxbn.inference._calls import WITH_OWN_RULE
-from jaxbn.inference._folding.known import Known, Memo, derived, elementwise
+from jaxbn.inference._folding.known import KnownArray, Memo, derived, elementwise
 from jaxbn.inference._folding.moves import move
 from jaxbn.inference._folding.program import Operation
 
@@ -23,7 +23,7 @@ ELEMENTWISE = frozenset(_ELEMENTWISE.split())
 ROOTS = {"sqrt", "rsqrt", "cbrt", "pow"}
 
 
-def results(operation: Operation, inputs: Sequence[Known]) -> list[Known]:
+def results(operation: Operation, inputs: Sequence[KnownArray]) -> list[KnownArray]:
     """What an operation makes of known arrays."""
     name, avals = operation.name, [value.aval for value in operation.outputs]
     if name == "optimization_barrier":

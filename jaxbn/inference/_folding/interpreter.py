@@ -12,11 +12,11 @@ import jax.numpy as jnp
 
 from jaxbn.inference._folding import names as _names
 from jaxbn.inference._folding.evaluation import has_root, is_root, results
-from jaxbn.inference._folding.known import Known, leaf
+from jaxbn.inference._folding.known import KnownArray, leaf
 from jaxbn.inference._folding.lazy import AFFINE, LAYOUT, Lazy, at_the_end, begin, changed, moved
 from jaxbn.inference._folding.linear import Linear, bias_of, fits, in_dtype, linear, result_of, times_data, times_result
 from jaxbn.inference._folding.plan import Operand, Plan, Step, operand
-from jaxbn.inference._folding.program import Operation, Program, Value
+from jaxbn.inference._folding.program import FlatProgram, Operation, Value
 from jaxbn.inference._folding.report import FoldedNorm, Item, common_name, norms_among
 from jaxbn.inference._folding.steps import layout_step, linear_step
 
@@ -34,7 +34,7 @@ class Interpreter:
     """
 
     def __init__(
-        self, program: Program, leaves: dict[Value, Known], layers: Mapping[str, str], *, several: bool
+        self, program: FlatProgram, leaves: dict[Value, KnownArray], layers: Mapping[str, str], *, several: bool
     ) -> None:
         self.norms: list[FoldedNorm] = []
         self.linear = 0
@@ -43,7 +43,7 @@ class Interpreter:
         self._layers = layers
         self._names = _names.Names()
         self._steps: list[Step] = []
-        self._states: dict[Value, Known | Lazy] = dict(leaves)
+        self._states: dict[Value, KnownArray | Lazy] = dict(leaves)
         self._makers: dict[Value, str] = {}
         self._several = several
         self._roots_of_batch: set[Value] = set()
@@ -67,7 +67,7 @@ class Interpreter:
             # It is computed once, as it is now, for all who read it.
             self._force(result, f"used {result.uses} times")
 
-    def _lazy(self, operation: Operation, known: dict[int, Known]) -> Lazy | None:
+    def _lazy(self, operation: Operation, known: dict[int, KnownArray]) -> Lazy | None:
         """The result as a lazy value, if it can be one."""
         op = linear(operation, known)
         if op is not None:
@@ -139,13 +139,13 @@ class Interpreter:
         self._force(value, follows)
         return value
 
-    def _known(self, value: Value) -> Known | None:
+    def _known(self, value: Value) -> KnownArray | None:
         if value not in self._states and not value.unknown and value.constant is not None:
             name = next(iter(value.sources), None)
             made = self._states[value] = leaf(value, value.constant, name)
             self.leaves |= {made: name} if name is not None else {}
         state = self._states.get(value)
-        return state if isinstance(state, Known) else None
+        return state if isinstance(state, KnownArray) else None
 
     def _force(self, value: Value, follows: str) -> None:
         """Makes a lazy value a step of the plan."""

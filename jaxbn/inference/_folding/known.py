@@ -17,7 +17,7 @@ Memo = dict[Any, Any]
 
 
 @dataclasses.dataclass(eq=False)
-class Known:
+class KnownArray:
     """An array, of which `compute` gives what does not repeat.
 
     Attributes:
@@ -40,7 +40,7 @@ class Known:
     is_view: bool = False
     origin: tuple[Any, ...] | None = None
     rooted: bool = False
-    wide: Known | None = None
+    wide: KnownArray | None = None
 
     def value(self, memo: Memo) -> jax.Array:
         """The compact array, computed once per memo."""
@@ -55,16 +55,18 @@ class Known:
         return not _is_one(self.compact[axis])
 
 
-def leaf(value: Value, array: Any, name: str | None) -> Known:
+def leaf(value: Value, array: Any, name: str | None) -> KnownArray:
     """A variable, or without a name a number of the program."""
     shape, dtype = value.aval.shape, value.aval.dtype
     sources = () if name is None else (name,)
-    return Known(
+    return KnownArray(
         shape, shape, dtype, sources, lambda _: jnp.asarray(array, dtype), is_view=name is not None, origin=shape
     )
 
 
-def derived(compact: Sequence[Any], shape: Sequence[Any], dtype: Any, inputs: Sequence[Known], compute: Any) -> Known:
+def derived(
+    compact: Sequence[Any], shape: Sequence[Any], dtype: Any, inputs: Sequence[KnownArray], compute: Any
+) -> KnownArray:
     """What is computed from other known arrays by `compute(*compact arrays)`."""
     by_size = sorted(inputs, key=lambda k: -_size(k.compact))
     sources = tuple(dict.fromkeys(name for k in by_size for name in k.sources))
@@ -73,10 +75,12 @@ def derived(compact: Sequence[Any], shape: Sequence[Any], dtype: Any, inputs: Se
     def from_inputs(memo: Memo) -> jax.Array:
         return compute(*(k.value(memo) for k in inputs))
 
-    return Known(tuple(shape), tuple(compact), dtype, sources, from_inputs, rooted=rooted)
+    return KnownArray(tuple(shape), tuple(compact), dtype, sources, from_inputs, rooted=rooted)
 
 
-def elementwise(function: Callable[..., Any], inputs: Sequence[Known], shape: Sequence[Any], dtype: Any) -> Known:
+def elementwise(
+    function: Callable[..., Any], inputs: Sequence[KnownArray], shape: Sequence[Any], dtype: Any
+) -> KnownArray:
     """A function of each number, on what does not repeat; scalars go with everything."""
     padded = [scalar_beside(k, len(shape)) if not k.shape else k for k in inputs]
     compact = [next((k.compact[a] for k in padded if k.varies(a)), 1) for a in range(len(shape))]
@@ -87,17 +91,17 @@ def elementwise(function: Callable[..., Any], inputs: Sequence[Known], shape: Se
     return derived(compact, shape, dtype, padded, compute)
 
 
-def as_view(of: Known, made: Known) -> Known:
+def as_view(of: KnownArray, made: KnownArray) -> KnownArray:
     made.is_view, made.origin = of.is_view, of.origin
     return made
 
 
-def scalar_beside(k: Known, ndim: int) -> Known:
+def scalar_beside(k: KnownArray, ndim: int) -> KnownArray:
     ones = (1,) * ndim
     return derived(ones, ones, k.dtype, [k], lambda a: a.reshape(ones))
 
 
-def cast(k: Known, dtype: Any) -> Known:
+def cast(k: KnownArray, dtype: Any) -> KnownArray:
     if k.dtype == dtype:
         return k
     made = as_view(k, derived(k.compact, k.shape, dtype, [k], lambda a: a.astype(dtype)))
@@ -121,7 +125,9 @@ def widest(*dtypes: Any) -> Any:
         return jnp.promote_types(jnp.float32, jnp.result_type(*dtypes))
 
 
-def combined(function: Callable[..., jax.Array], inputs: Sequence[Known], shape: Sequence[Any], dtype: Any) -> Known:
+def combined(
+    function: Callable[..., jax.Array], inputs: Sequence[KnownArray], shape: Sequence[Any], dtype: Any
+) -> KnownArray:
     """A function of each number, in the precision to fold in."""
     inputs = [k.wide or k for k in inputs]
     return elementwise(lambda *a: function(*(lax.convert_element_type(v, dtype) for v in a)), inputs, shape, dtype)

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
-from jaxbn.inference._folding.known import Known, combined, widest
+from jaxbn.inference._folding.known import KnownArray, combined, widest
 from jaxbn.inference._folding.linear import Linear, fits
 from jaxbn.inference._folding.moves import move, move_back
 from jaxbn.inference._folding.program import Operation, Value
@@ -34,9 +34,9 @@ class Lazy(NamedTuple):
     linear: Linear | None
     frame: Any
     wide: Any
-    scale: Known | None = None
-    shift: Known | None = None
-    steps: tuple[tuple[Operation, Known | None], ...] = ()
+    scale: KnownArray | None = None
+    shift: KnownArray | None = None
+    steps: tuple[tuple[Operation, KnownArray | None], ...] = ()
     items: tuple[Item, ...] = ()
 
     @property
@@ -67,7 +67,7 @@ def moved(lazy: Lazy, operation: Operation) -> Lazy | None:
     return lazy._replace(steps=(*lazy.steps, (operation, None)), wide=widest(lazy.wide, after.dtype))
 
 
-def changed(lazy: Lazy, operation: Operation, known: Known | None, position: int) -> Lazy | None:
+def changed(lazy: Lazy, operation: Operation, known: KnownArray | None, position: int) -> Lazy | None:
     """After `+ - * /` by a known array, if that can move to where the frame is.
 
     Args:
@@ -82,38 +82,40 @@ def changed(lazy: Lazy, operation: Operation, known: Known | None, position: int
     out = operation.outputs[0].aval
     if tuple(operation.inputs[position].aval.shape) != tuple(out.shape):
         return None
-    wide, scale, shift = widest(lazy.wide, out.dtype), lazy.scale, lazy.shift
-    beside: Known | None = None
+    wide, beside, items = widest(lazy.wide, out.dtype), None, lazy.items
     if known is not None:
         beside = _beside_frame(lazy, known, out)
         if beside is None or (lazy.linear is not None and not fits(beside, lazy.linear.of_result)):
             return None
-
-    def both(function: Any, a: Known | None, b: Known | None) -> Known | None:
-        present = [k for k in (a, b) if k is not None]
-        return combined(function, present, lazy.frame.shape, wide)
-
-    if name == "neg" or (name == "sub" and position == 1):
-        scale = combined(jnp.negative, [scale], lazy.frame.shape, wide) if scale is not None else _minus_one(lazy, wide)
-        shift = None if shift is None else both(jnp.negative, shift, None)
-    if name in ("add", "add_any") or (name == "sub" and position == 1):
-        shift = beside if shift is None else both(jnp.add, shift, beside)
-    elif name == "sub":
-        shift = both(jnp.negative, beside, None) if shift is None else both(jnp.subtract, shift, beside)
-    elif name in ("mul", "div"):
-        function = jnp.multiply if name == "mul" else jnp.divide
-        if scale is None:
-            scale = both(jnp.reciprocal, beside, None) if name == "div" else beside
-        else:
-            scale = both(function, scale, beside)
-        shift = None if shift is None else both(function, shift, beside)
-    item = () if known is None else (Item(name in ("mul", "div"), known.sources, known.rooted),)
-    return lazy._replace(
-        scale=scale, shift=shift, wide=wide, steps=(*lazy.steps, (operation, known)), items=(*lazy.items, *item)
-    )
+        items = (*items, Item(name in ("mul", "div"), known.sources, known.rooted))
+    scale, shift = _scale_and_shift(lazy, name, beside, position, wide)
+    return lazy._replace(scale=scale, shift=shift, wide=wide, steps=(*lazy.steps, (operation, known)), items=items)
 
 
-def at_the_end(lazy: Lazy, known: Known | None) -> Known | None:
+def _scale_and_shift(
+    lazy: Lazy, name: str, k: KnownArray | None, position: int, wide: Any
+) -> tuple[KnownArray | None, KnownArray | None]:
+    """Those of `value + k`, `value - k` or `k - value`, `value * k`, `value / k`, `-value`."""
+    scale, shift = lazy.scale, lazy.shift
+
+    def made(function: Any, *arrays: KnownArray) -> KnownArray:
+        return combined(function, arrays, lazy.frame.shape, wide)
+
+    if k is None:
+        return _negative(lazy, wide), shift and made(jnp.negative, shift)
+    if name == "mul":
+        return k if scale is None else made(jnp.multiply, scale, k), shift and made(jnp.multiply, shift, k)
+    if name == "div":
+        quotient = made(jnp.reciprocal, k) if scale is None else made(jnp.divide, scale, k)
+        return quotient, shift and made(jnp.divide, shift, k)
+    if name == "sub" and position == 1:
+        return _negative(lazy, wide), k if shift is None else made(jnp.subtract, k, shift)
+    if name == "sub":
+        return scale, made(jnp.negative, k) if shift is None else made(jnp.subtract, shift, k)
+    return scale, k if shift is None else made(jnp.add, shift, k)
+
+
+def at_the_end(lazy: Lazy, known: KnownArray | None) -> KnownArray | None:
     """What lies beside the frame as it lies beside the value."""
     for operation in lazy.layout:
         if known is not None and operation.name != "convert_element_type":
@@ -121,21 +123,24 @@ def at_the_end(lazy: Lazy, known: Known | None) -> Known | None:
     return known
 
 
-def _beside_frame(lazy: Lazy, known: Known, out: Any) -> Known | None:
+def _beside_frame(lazy: Lazy, known: KnownArray, out: Any) -> KnownArray | None:
     full = combined(lambda a: a, [known], out.shape, widest(known.dtype))
-    found: Known | None = full
+    found: KnownArray | None = full
     for operation in reversed(lazy.layout):
         if found is not None and operation.name != "convert_element_type":
             found = move_back(operation, found)
     return found
 
 
-def _anything(aval: Any) -> Known:
+def _anything(aval: Any) -> KnownArray:
     """A known array beside a value, of which only the shape matters."""
-    return Known(tuple(aval.shape), tuple(aval.shape), aval.dtype, (), lambda _: jnp.zeros(aval.shape, aval.dtype))
+    return KnownArray(tuple(aval.shape), tuple(aval.shape), aval.dtype, (), lambda _: jnp.zeros(aval.shape, aval.dtype))
 
 
-def _minus_one(lazy: Lazy, dtype: Any) -> Known:
+def _negative(lazy: Lazy, dtype: Any) -> KnownArray:
+    """The scale with the other sign."""
     shape = tuple(lazy.frame.shape)
+    if lazy.scale is not None:
+        return combined(jnp.negative, [lazy.scale], shape, dtype)
     ones = (1,) * len(shape)
-    return Known(shape, ones, dtype, (), lambda _: jnp.full(ones, -1, dtype))
+    return KnownArray(shape, ones, dtype, (), lambda _: jnp.full(ones, -1, dtype))

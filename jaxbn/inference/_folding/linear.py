@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxbn.inference._folding.known import Known, cast, combined, derived, widest
+from jaxbn.inference._folding.known import KnownArray, cast, combined, derived, widest
 from jaxbn.inference._folding.program import Operation
 
 
@@ -27,7 +27,7 @@ class Linear(NamedTuple):
 
     operation: Operation
     data: int
-    kernel: Known
+    kernel: KnownArray
     of_result: Mapping[int, int]
     of_data: Mapping[int, int]
     groups: int = 1
@@ -40,7 +40,7 @@ class Linear(NamedTuple):
         return f"{kind} {self.kernel.sources[0] if self.kernel.sources else 'of a constant'} {shape}"
 
 
-def linear(operation: Operation, known: Mapping[int, Known]) -> Linear | None:
+def linear(operation: Operation, known: Mapping[int, KnownArray]) -> Linear | None:
     """The operation as a linear one, if it is one.
 
     Args:
@@ -51,12 +51,13 @@ def linear(operation: Operation, known: Mapping[int, Known]) -> Linear | None:
         return None
     if not all(jnp.issubdtype(v.aval.dtype, jnp.inexact) for v in (*operation.inputs, *operation.outputs)):
         return None
+    ((position, kernel),) = known.items()
     if operation.name == "dot_general":
-        return _dot(operation, *known.items())
-    return _conv(operation, known[1]) if 1 in known else None
+        return _dot(operation, position, kernel)
+    return _conv(operation, kernel) if position == 1 else None
 
 
-def _conv(operation: Operation, kernel: Known) -> Linear:
+def _conv(operation: Operation, kernel: KnownArray) -> Linear:
     params = operation.eqn.params
     data, weights, result = params["dimension_numbers"]
     groups, batch_groups = params["feature_group_count"], params["batch_group_count"]
@@ -66,8 +67,7 @@ def _conv(operation: Operation, kernel: Known) -> Linear:
     return Linear(operation, 0, kernel, {result[1]: weights[0]}, of_data, groups, pads)
 
 
-def _dot(operation: Operation, side: tuple[int, Known]) -> Linear:
-    position, kernel = side
+def _dot(operation: Operation, position: int, kernel: KnownArray) -> Linear:
     (contracted, batch) = operation.eqn.params["dimension_numbers"]
     contract_kernel, contract_data = contracted[position], contracted[1 - position]
     batch_kernel, batch_data = batch[position], batch[1 - position]
@@ -79,22 +79,22 @@ def _dot(operation: Operation, side: tuple[int, Known]) -> Linear:
     return Linear(operation, 1 - position, kernel, of_result, of_data)
 
 
-def fits(k: Known, axes: Mapping[int, int]) -> bool:
+def fits(k: KnownArray, axes: Mapping[int, int]) -> bool:
     """Whether the array varies along these axes alone."""
     return all(a in axes for a in range(len(k.shape)) if k.varies(a))
 
 
-def times_result(op: Linear, scale: Known) -> Linear:
+def times_result(op: Linear, scale: KnownArray) -> Linear:
     """The operation whose result is multiplied."""
     return _times(op, _beside_kernel(op, scale, op.of_result))
 
 
-def times_data(op: Linear, scale: Known) -> Linear:
+def times_data(op: Linear, scale: KnownArray) -> Linear:
     """The operation whose data is multiplied."""
     return _times(op, _beside_kernel(op, scale, op.of_data))
 
 
-def result_of(op: Linear, shift: Known) -> Known:
+def result_of(op: Linear, shift: KnownArray) -> KnownArray:
     """What the operation makes of known data, without padding: a shift beside the result."""
     factor, kernel = _beside_kernel(op, shift, op.of_data), op.kernel
     summed = tuple(a for a in range(len(kernel.shape)) if a not in op.of_result.values())
@@ -111,23 +111,23 @@ def result_of(op: Linear, shift: Known) -> Known:
     return derived(compact, shape, product.dtype, [product], compute)
 
 
-def in_dtype(op: Linear) -> Known:
+def in_dtype(op: Linear) -> KnownArray:
     """The kernel in the dtype that the operation takes."""
     return cast(op.kernel, op.operation.inputs[1 - op.data].aval.dtype)
 
 
-def bias_of(op: Linear, shift: Known, dtype: Any) -> Known:
+def bias_of(op: Linear, shift: KnownArray, dtype: Any) -> KnownArray:
     """A shift beside the result as an array of the axes that the kernel has."""
     axes = sorted(op.of_result)
     full, compact = (tuple(part[a] for a in axes) for part in (shift.shape, shift.compact))
     return derived(full, full, dtype, [shift], lambda a: jnp.broadcast_to(a.reshape(compact), full).astype(dtype))
 
 
-def _times(op: Linear, factor: Known) -> Linear:
+def _times(op: Linear, factor: KnownArray) -> Linear:
     return op._replace(kernel=_product(op.kernel, factor))
 
 
-def _product(kernel: Known, factor: Known) -> Known:
+def _product(kernel: KnownArray, factor: KnownArray) -> KnownArray:
     product = combined(jnp.multiply, [kernel, factor], kernel.shape, widest(kernel.dtype, factor.dtype))
     # It goes by the name of the kernel, whatever else is in it.
     product.sources = tuple(dict.fromkeys([*kernel.sources, *factor.sources]))
@@ -135,7 +135,7 @@ def _product(kernel: Known, factor: Known) -> Known:
     return product
 
 
-def _beside_kernel(op: Linear, k: Known, axes: Mapping[int, int]) -> Known:
+def _beside_kernel(op: Linear, k: KnownArray, axes: Mapping[int, int]) -> KnownArray:
     """An array beside the data or the result as it lies beside the kernel."""
     rank, shape = len(op.kernel.shape), op.kernel.shape
     chosen = sorted(axes, key=lambda a: axes[a])

@@ -7,11 +7,11 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from jaxbn.inference._folding.known import Known, as_view, cast, derived
+from jaxbn.inference._folding.known import KnownArray, as_view, cast, derived
 from jaxbn.inference._folding.program import Operation
 
 
-def reshaped(k: Known, shape: Sequence[Any]) -> Known:
+def reshaped(k: KnownArray, shape: Sequence[Any]) -> KnownArray:
     """Reshape; axes are expanded only where they are mixed with others along which the array varies."""
     compact: list[Any] = []
     middle: list[Any] = []
@@ -23,21 +23,21 @@ def reshaped(k: Known, shape: Sequence[Any]) -> Known:
     return as_view(k, made)
 
 
-def transposed(k: Known, permutation: Sequence[int]) -> Known:
+def transposed(k: KnownArray, permutation: Sequence[int]) -> KnownArray:
     shape, compact = ([part[a] for a in permutation] for part in (k.shape, k.compact))
     made = derived(compact, shape, k.dtype, [k], lambda a: a.transpose(permutation))
     made.is_view = k.is_view
     return made
 
 
-def broadcast(k: Known, shape: Sequence[Any], axes: Sequence[int]) -> Known:
+def broadcast(k: KnownArray, shape: Sequence[Any], axes: Sequence[int]) -> KnownArray:
     compact: list[Any] = [1] * len(shape)
     for own, axis in enumerate(axes):
         compact[axis] = k.compact[own]
     return as_view(k, derived(compact, shape, k.dtype, [k], lambda a: a.reshape(tuple(compact))))
 
 
-def move(operation: Operation, k: Known) -> Known | None:
+def move(operation: Operation, k: KnownArray) -> KnownArray | None:
     """An operation that changes nothing but the layout, on a known array; `None` if it is another."""
     params, aval = operation.eqn.params, operation.outputs[0].aval
     match operation.name:
@@ -56,7 +56,7 @@ def move(operation: Operation, k: Known) -> Known | None:
     return None
 
 
-def move_back(operation: Operation, k: Known) -> Known | None:
+def move_back(operation: Operation, k: KnownArray) -> KnownArray | None:
     """Of an array that lies beside the result of a layout operation, what lies beside its input."""
     params, shape = operation.eqn.params, operation.inputs[0].aval.shape
     match operation.name:

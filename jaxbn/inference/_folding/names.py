@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxbn.inference._folding.known import Known
+from jaxbn.inference._folding.known import KnownArray
 from jaxbn.inference._folding.report import Item
 
 
@@ -65,10 +65,10 @@ class Names:
     """Names of weights, each given once."""
 
     def __init__(self) -> None:
-        self._of: dict[Known, str] = {}
-        self.known: dict[str, tuple[Known, tuple[Any, ...]]] = {}
+        self._of: dict[KnownArray, str] = {}
+        self.known: dict[str, tuple[KnownArray, tuple[Any, ...]]] = {}
 
-    def of(self, k: Known, wanted: str, shape: tuple[Any, ...]) -> str:
+    def of(self, k: KnownArray, wanted: str, shape: tuple[Any, ...]) -> str:
         if k not in self._of:
             name, number = wanted, 2
             while name in self.known:
@@ -77,14 +77,14 @@ class Names:
         return self._of[k]
 
 
-def of_value(k: Known) -> str:
+def of_value(k: KnownArray) -> str:
     """Of a known array that unknown ones meet."""
     if k.is_view or not k.sources:
         return k.sources[0] if k.sources else "number"
     return beside(k.sources, "multiplier" if k.rooted else "value")
 
 
-def of_bias(kernel: Known, items: Sequence[Item]) -> str:
+def of_bias(kernel: KnownArray, items: Sequence[Item]) -> str:
     """Of what is added to a linear operation: of its own bias, if that comes first."""
     own = kernel.sources[0] if kernel.sources else "constant"
     parent = own.rpartition("/")[0]

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxbn.inference._folding.known import Known, Memo
+from jaxbn.inference._folding.known import KnownArray, Memo
 from jaxbn.inference._folding.names import Names
 from jaxbn.inference._folding.program import Value
 
@@ -22,7 +22,7 @@ class Weight(NamedTuple):
     shape: tuple[Any, ...]
 
 
-Operand = Value | Weight | Known
+Operand = Value | Weight | KnownArray
 
 
 class Step(NamedTuple):
@@ -42,7 +42,7 @@ class Plan(NamedTuple):
 
     steps: Sequence[Step]
     outputs: Sequence[Operand]
-    stored: Mapping[str, tuple[Known, tuple[int, ...]]]
+    stored: Mapping[str, tuple[KnownArray, tuple[int, ...]]]
 
     def weights(self) -> dict[str, jax.Array]:
         memo: Memo = {}
@@ -54,21 +54,21 @@ class Plan(NamedTuple):
         def read(operand: Operand) -> Any:
             if isinstance(operand, Weight):
                 return jnp.broadcast_to(jnp.reshape(weights[operand.name], operand.compact), operand.shape)
-            return operand.whole(memo) if isinstance(operand, Known) else values[operand]
+            return operand.whole(memo) if isinstance(operand, KnownArray) else values[operand]
 
         for step in self.steps:
             values.update(zip(step.results, step.run(*map(read, step.operands)), strict=True))
         return [read(operand) for operand in self.outputs]
 
 
-def operand(k: Known, names: Names, wanted: str, *, whole: bool = True) -> Operand:
+def operand(k: KnownArray, names: Names, wanted: str, *, whole: bool = True) -> Operand:
     """A known array as a weight; one that depends on no variable is computed on the way."""
     if not k.sources:
         return k
     return Weight(names.of(k, wanted, _stored_shape(k, whole)), k.compact, k.shape if whole else k.compact)
 
 
-def _stored_shape(k: Known, whole: bool) -> tuple[Any, ...]:
+def _stored_shape(k: KnownArray, whole: bool) -> tuple[Any, ...]:
     """That of the variable where it is one, otherwise without the axes along which it repeats."""
     if k.origin is not None and k.is_view and math.prod(k.origin) == math.prod(k.compact):
         return k.origin

@@ -76,12 +76,12 @@ class Operation(NamedTuple):
         return jex.DebugInfo("fold", f"fold of {self.name}", None, None)
 
 
-class Program(NamedTuple):
+class FlatProgram(NamedTuple):
     operations: list[Operation]
     outputs: list[Value]
 
 
-def program(closed: Any, inputs: Sequence[Value], name_of: Callable[[Any], str]) -> Program:
+def flattened(closed: Any, inputs: Sequence[Value], name_of: Callable[[Any], str]) -> FlatProgram:
     """The program of a jaxpr.
 
     Args:
@@ -99,7 +99,7 @@ def program(closed: Any, inputs: Sequence[Value], name_of: Callable[[Any], str])
             live.append(operation)
             for value in operation.inputs:
                 value.uses += 1
-    return Program(live[::-1], outputs)
+    return FlatProgram(live[::-1], outputs)
 
 
 def _enter(

@@ -13,7 +13,7 @@ from jaxbn.inference._folding.derivation import derivations
 from jaxbn.inference._folding.interpreter import Interpreter
 from jaxbn.inference._folding.known import leaf
 from jaxbn.inference._folding.names import Constants
-from jaxbn.inference._folding.program import Value, program
+from jaxbn.inference._folding.program import Value, flattened
 from jaxbn.inference._population.model import opened
 
 
@@ -62,7 +62,7 @@ class Source:
         inputs = [Value(aval, unknown=True) for aval in avals[len(names) :]]
         values = self.arrays if self.arrays is not None else [None] * len(names)
         leaves = {value: leaf(value, array, name) for value, array, name in zip(variables, values, names, strict=True)}
-        made = program(closed, [*variables, *inputs], self._constants.trace())
+        made = flattened(closed, [*variables, *inputs], self._constants.trace())
         several = all(value.aval.shape[:1] != (1,) for value in inputs)
         done = Interpreter(made, leaves, self._layers, several=several)
         weights = {name: k for name, (k, _) in done.plan.stored.items()}
