@@ -34,20 +34,21 @@ def fold(
     Args:
         f: `f(variables, x)`, the model in evaluation, e.g. `lambda v, x: model.apply(v, x, train=False)`; traced, and
             never changed. A closure that holds the variables itself will do.
-        variables: a pytree; its arrays may become part of the weights, all else stays as it is.
+        variables: a pytree, whose arrays may become part of the weights, and all else stays as it is; or a model of
+            nnx, of which `f` gets a copy in evaluation, `model.eval()`.
         sample: a batch, an array or a pytree of them, on which the outputs are compared.
 
     Returns:
-        `(function, weights, report)`. `function(weights, x)` returns what `f(variables, x)` does, to 1e-5 of the
-            largest output (1e-2 in float16, 5e-2 in bfloat16, where rounding moves to other places); it takes data of
-            other shapes, for which it traces `f` again, compiles, maps, differentiates and exports. `weights` is a flat
-            dict of arrays by the paths of the variables. `report` has one line per norm: what it went into, or why it
-            is still there.
+        `(function, weights, report)`. `function(weights, x)` returns what `f(variables, x)` does, each output to 1e-5
+            of its largest value (1e-2 in float16, 5e-2 in bfloat16, where rounding moves to other places); it takes
+            data of other shapes, for which it traces `f` again, compiles, maps, differentiates and exports. `weights`
+            is a flat dict of arrays by the paths of the variables. `report` has one line per norm, `report[name]`: what
+            it went into, or why it is still there.
 
     Raises:
         TypeError: `f` is no function, the sample is not made of arrays, or something is traced.
-        ValueError: the outputs on the sample differ by more, are not finite, or the sample is empty; from `function`:
-            weights that do not fit.
+        ValueError: the outputs on the sample differ by more or hold NaN, or the sample is empty; from `function`:
+            weights that do not fit, or data of a shape for which `f` makes others of its variables.
 
     Example:
         >>> from jaxbn import batch_norm, init_batch_norm
