@@ -41,8 +41,8 @@ def layer_names(tree: Any) -> list[str]:
 def line_of(name: str, names: Sequence[str], lines: Sequence[Line]) -> Line:
     """The line of a report that has this name."""
     if name not in names:
-        there = ", ".join(map(repr, names)) or "none"
-        raise KeyError(f"The name must be that of a batch norm in the report, {there}; got {name!r}.")
+        there = ", ".join([*map(repr, names[:9]), *(["..."] if len(names) > 9 else [])]) or "none"
+        raise KeyError(f"`name` must be that of a batch norm, here {there}, got {name!r}; print(report) shows them all.")
     return lines[names.index(name)]
 
 

@@ -73,14 +73,15 @@ def test_the_same_name_in_all_reports(name):
         folding = fold(f, variables, x)[2]
         assert [norm.name for norm in folding.norms] == [layer]
         assert folding[layer] is folding.norms[0]
-        assert [norm.name for norm in diagnose(f, variables, [x]).norms] == [layer]
-        assert recalibrate(f, variables, [x])[1].names == (layer,)
+        diagnosis, moved = diagnose(f, variables, [x]), recalibrate(f, variables, [x])[1]
+    assert [norm.name for norm in diagnosis.norms] == [layer]
+    assert moved.names == (layer,)
+    for report in (folding, diagnosis, moved):
+        with pytest.raises(KeyError, match=f"must be that of a batch norm in the report, '{layer}'; got 'other'"):
+            report["other"]
 
 
-def test_another_name_is_told_which_there_are():
-    report = fold(functional, {"kernel": numbers(4, 3), "norm": (P, S)}, numbers(8, 4))[2]
-    with pytest.raises(KeyError, match=r"must be that of a batch norm in the report, 'norm'; got 'Norm'"):
-        report["Norm"]
+def test_a_report_of_no_norm():
     report = fold(lambda _, x: x, (), numbers(8, 4))[2]
     with pytest.raises(KeyError, match=r"in the report, none; got 'norm'"):
         report["norm"]

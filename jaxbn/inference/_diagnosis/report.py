@@ -13,7 +13,7 @@ from jaxbn.inference._diagnosis import checks as _checks
 from jaxbn.inference._diagnosis.channels import Channels
 from jaxbn.inference._diagnosis.finding import DIAGNOSES, Finding
 from jaxbn.inference._diagnosis.observed import Observed
-from jaxbn.inference._population import checks as shared
+from jaxbn.inference._layers import line_of
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -61,10 +61,7 @@ class DiagnosisReport:
     norms: tuple[DiagnosedNorm, ...]
 
     def __getitem__(self, name: str) -> DiagnosedNorm:
-        norms = {norm.name: norm for norm in self.norms}
-        if name not in norms:
-            raise shared.no_norm(name, [*norms])
-        return norms[name]
+        return line_of(name, [norm.name for norm in self.norms], self.norms)
 
     @property
     def codes(self) -> tuple[str, ...]:

@@ -45,11 +45,6 @@ def no_axis(axis_name: Any) -> ValueError:
     )
 
 
-def no_norm(name: Any, names: Sequence[str]) -> KeyError:
-    known = ", ".join([*map(repr, names[:9]), *(["..."] if len(names) > 9 else [])])
-    return KeyError(f"`name` must be one of {known}, got {name!r}; print(report) shows them.")
-
-
 def any_batch(number: int) -> None:
     if number == 0:
         raise ValueError("`batches` must hold at least one batch, got none; an iterator can be read only once.")

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from jaxbn.inference._population import checks as _checks
+from jaxbn.inference._layers import line_of
 from jaxbn.inference._population.population import Population, namespace
 
 
@@ -44,9 +44,7 @@ class Report:
     moved: tuple[Moved, ...]
 
     def __getitem__(self, name: str) -> Moved:
-        if name not in self.names:
-            raise _checks.no_norm(name, self.names)
-        return self.moved[self.names.index(name)]
+        return line_of(name, self.names, self.moved)
 
     def __str__(self) -> str:
         head = [
@@ -69,7 +67,7 @@ class Report:
 
 def moved(old_mean: Any, old_var: Any, new: Population, mean: Any, var: Any) -> Moved:
     """From old statistics to these, where the standard errors are those of the new data."""
-    xp = namespace((new, mean, var))
+    xp = namespace(new.count)
     std, old_std = xp.sqrt(var), xp.sqrt(xp.maximum(old_var, 0))
     far, wide = _ratio(xp.abs(mean - old_mean), std), _ratio(std - old_std, std)
     # Of a real mean the direction is known.
@@ -79,7 +77,7 @@ def moved(old_mean: Any, old_var: Any, new: Population, mean: Any, var: Any) -> 
 
 def _ratio(a: Any, b: Any) -> Any:
     """Where nothing moved, 0."""
-    xp = namespace((a, b))
+    xp = namespace(a)
     ratio = xp.where(b > 0, a / xp.where(b > 0, b, xp.ones_like(b)), xp.copysign(xp.inf, a))
     return xp.where(a == 0, xp.zeros_like(ratio), ratio)
 
