@@ -21,6 +21,16 @@ class Moved(NamedTuple):
         mean_errors: the same, in standard errors of the mean.
         std: new minus old standard deviation, in running standard deviations.
         std_errors: the same, in standard errors of the standard deviation.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from jaxbn import BatchNormParams, batch_norm, init_state
+        >>> from jaxbn.inference import recalibrate
+        >>> apply = lambda state, x: batch_norm(BatchNormParams(None, None), state, x, train=False)[0]
+        >>> _, report = recalibrate(apply, init_state(1), jnp.array([[1.0], [5.0]]))
+        >>> moved = report["batch_norm"]
+        >>> print(moved.samples, moved.mean, moved.std)
+        [2.] [1.5] [0.5]
     """
 
     samples: Any
@@ -33,11 +43,26 @@ class Moved(NamedTuple):
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Report:
-    """How far each batch norm has moved, in the order of their calls; `print(report)` shows a table.
+    """How far each batch norm has moved, in the order of their calls.
+
+    `report[name]` is a `Moved`, and `print(report)` shows a table: of each layer the samples, and of the feature that
+    moved furthest by how much. It is a pytree, so that a jitted function may return it.
 
     Attributes:
         names: the layers, by the paths of their statistics.
         moved: one for each of them.
+
+    Raises:
+        KeyError: `report[name]` for a layer that is not among `names`.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from jaxbn import BatchNormParams, batch_norm, init_state
+        >>> from jaxbn.inference import recalibrate
+        >>> apply = lambda states, x: batch_norm(BatchNormParams(None, None), states["bn"], x, train=False)[0]
+        >>> _, report = recalibrate(apply, {"bn": init_state(1)}, jnp.array([[1.0], [5.0]]))
+        >>> print(report.names, report["bn"].mean)
+        ('bn',) [1.5]
     """
 
     names: tuple[str, ...] = dataclasses.field(metadata={"static": True})
