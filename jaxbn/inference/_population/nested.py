@@ -67,37 +67,65 @@ def _without_values(sightings: Sequence[Sighting]) -> list[Any]:
     return [s._replace(seen=None) for s in sightings]  # type: ignore[arg-type]  # what is traced stays inside
 
 
+class _Operands(NamedTuple):
+    """Of a scan.
+
+    Attributes:
+        fixed: what every step gets.
+        carry: what a step passes on to the next.
+        unchanged: of each carry, whether all steps pass it on as it is.
+        scanned: what the steps take apart.
+    """
+
+    fixed: list[Known]
+    carry: list[Known]
+    unchanged: list[bool]
+    scanned: list[Known]
+
+    @classmethod
+    def of(cls, eqn: Any, given: list[Known]) -> _Operands:
+        body = eqn.params["jaxpr"].jaxpr
+        # What is scanned over has one axis less inside.
+        scanned = sum(v.aval.ndim > b.aval.ndim for v, b in zip(eqn.invars, body.invars, strict=True))
+        carries = sum(v.aval.ndim == b.aval.ndim for v, b in zip(eqn.outvars, body.outvars, strict=True))
+        last = len(given) - scanned
+        first = last - carries
+        unchanged = [a is b for a, b in zip(body.invars[first:last], body.outvars[:carries], strict=True)]
+        return cls(given[:first], given[first:last], unchanged, given[last:])
+
+    def passed_on(self, values: Sequence[Any], after: frozenset[int]) -> list[Known]:
+        """What is known of these values of the carry."""
+        parts = zip(values, self.carry, self.unchanged, strict=True)
+        return [Known(value, old.origin if same else None, after) for value, old, same in parts]
+
+
+def _slice(value: Any, whole: Known, scan: object) -> Known:
+    """What one step of a scan takes of an operand."""
+    origin = whole.origin and Origin(whole.origin.leaf, (*whole.origin.slices, scan))
+    return Known(value, origin, whole.after, whole.view and whole.view.step())
+
+
 def _scan(run: Run, eqn: Any, given: list[Known]) -> tuple[list[Known], list[Sighting]]:
     """What each step sees is merged, unless each has statistics of its own, which are scanned over too."""
     closed, this = eqn.params["jaxpr"], object()
-    body = closed.jaxpr
-    # What is scanned over has one axis less inside.
-    scanned = [v.aval.ndim > b.aval.ndim for v, b in zip(eqn.invars, body.invars, strict=True)]
-    carries = sum(v.aval.ndim == b.aval.ndim for v, b in zip(eqn.outvars, body.outvars, strict=True))
-    first = len(given) - sum(scanned)
-    fixed, carry, slices = given[: first - carries], given[first - carries : first], given[first:]
-    kept = [a is b for a, b in zip(body.invars[first - carries : first], body.outvars[:carries], strict=True)]
-    everything = all_after(given)
+    operands, everything = _Operands.of(eqn, given), all_after(given)
     found: list[Sighting] = []
 
     def step(values: list[Any], parts: list[Any]) -> Any:
-        inputs = [Known(v, c.origin if k else None, everything) for v, c, k in zip(values, carry, kept, strict=True)]
-        inputs += [
-            Known(v, s.origin and Origin(s.origin.leaf, (*s.origin.slices, this)), s.after, s.view and s.view.step())
-            for v, s in zip(parts, slices, strict=True)
-        ]
-        outputs, sightings = run(body, closed.consts, [*fixed, *inputs])
+        slices = [_slice(part, whole, this) for part, whole in zip(parts, operands.scanned, strict=True)]
+        inputs = [*operands.fixed, *operands.passed_on(values, everything), *slices]
+        outputs, sightings = run(closed.jaxpr, closed.consts, inputs)
         found[:] = _without_values(sightings)
-        new = [o.value for o in outputs]
+        new, carries = [o.value for o in outputs], len(operands.carry)
         return new[:carries], (new[carries:], [s.seen for s in sightings])
 
     options = {name: eqn.params[name] for name in ("length", "reverse", "unroll")}
-    last, (stacked, seen) = lax.scan(step, [c.value for c in carry], [s.value for s in slices], **options)
-    outputs = [Known(value, c.origin if k else None, everything) for value, c, k in zip(last, carry, kept, strict=True)]
-    outputs += [Known(value, None, everything) for value in stacked]
-    apart = [s.mean is not None and this in s.mean.slices for s in found]
+    first, parts = [c.value for c in operands.carry], [s.value for s in operands.scanned]
+    last, (stacked, seen) = lax.scan(step, first, parts, **options)
+    outputs = [*operands.passed_on(last, everything), *(Known(value, None, everything) for value in stacked)]
+    has_own = [s.mean is not None and this in s.mean.slices for s in found]
     return outputs, [
-        s._replace(seen=every if own else merge_parts(every)) for s, every, own in zip(found, seen, apart, strict=True)
+        s._replace(seen=each if own else merge_parts(each)) for s, each, own in zip(found, seen, has_own, strict=True)
     ]
 
 
