@@ -108,10 +108,11 @@ def recalibrate(
     _checks.recalibration(apply, samples, tolerance, order, prior, axis_name)
     model, read = opened(variables), reader(batches, keep=order == "layers")
     leaves, program = list(model.leaves), Program(lambda own, batch: apply(model.given(own), batch), axis_name)
+    # The leaves get new statistics in place, from pass to pass.
+    look, enough = functools.partial(program, leaves), Enough(samples, tolerance)
     turns, done = Turns(order), dict[Key, Moved]()
     while not done or len(done) < len(turns.layers):
-        look = functools.partial(program, leaves)
-        totals = _one_pass(look, read(), turns, done, Enough(samples, tolerance), model.names)
+        totals = _one_pass(look, read(), turns, done, enough, model.names)
         for layer in turns.layers:
             if layer.key in totals:
                 done[layer.key] = _settle(leaves, layer, totals[layer.key], prior, model.names[layer.mean])
