@@ -102,7 +102,7 @@ def forward(variables, x, train):
     return x @ weights[-1], new
 
 
-@functools.partial(jax.jit, static_argnames=("seed", "steps"))
+@functools.partial(jax.jit, static_argnames="steps")
 def trained(variables, seed, steps):
     """By gradient descent with batches of 128, drawn by the seed."""
     images, labels = map(jnp.asarray, points(4000, 1))

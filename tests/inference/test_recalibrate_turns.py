@@ -108,6 +108,6 @@ def test_a_layer_that_a_loader_does_not_show_again_keeps_its_statistics():
 
 @pytest.mark.slow
 def test_each_member_of_a_vmap_has_data_of_its_own():
-    new = jax.vmap(lambda x: recalibrate(one, init_state(2), [x[:3], FOUR, x[3:]])[0])(np.stack([EIGHT, 5 * EIGHT]))
+    new = jax.vmap(lambda x: recalibrate(one, init_state(2), [FOUR, x[:4], x[4:]])[0])(np.stack([EIGHT, 5 * EIGHT]))
     for member, x in enumerate((EIGHT, 5 * EIGHT)):
         assert_close((new.mean[member], new.var[member]), moments(x, FOUR), 1e-6)
