@@ -42,17 +42,20 @@ def diagnose(
     - `BN101` statistics never updated: mean 0 and variance 1 (or 0) to the bit, or a count of 0 and a gap.
     - `BN102` initial values not forgotten: `r = momentum**step`, or `r` fitted to all means and variances together.
     - `BN103` batches, or groups, that are not alike: more of the variance lies between them than sampling explains.
+    - `BN114` few channels far from their data: at most a quarter of them, and the others fit. A gap is an average, in
+      which one channel of many is lost, though it may spoil the output alone.
     - `BN104` average too noisy: a spread of `sigma * sqrt((1 - m) / ((1 + m) * B))`, and a gap no larger.
     - `BN105` dropout before the norm: variances fall and means stay when it is turned off. Layers of dropout of Flax
       are seen, also where they are off. In plain functions the figures speak alone, and any other noise that only
       training has, or data of smaller spread, does the same to them.
     - `BN106` old statistics on new data or new weights: a gap, and none of the above.
 
-    And by themselves: `BN107` NaN, infinite, negative or huge variances; `BN108` input that is not finite; `BN109`
-    fewer than 16 values in a channel of a batch; `BN110` random numbers drawn in evaluation; `BN111` dead, constant or
-    nearly constant channels; `BN112` |mean| / std above 1000; `BN113` a bias of the variables that is added just before
-    a norm, whose gradient is 0. Gaps below 0.1, or not above three standard errors, are none; the errors are measured
-    between batches, if there are 8 of them, and else taken for those of independent samples.
+    And by themselves: `BN107` NaN, infinite, negative, huge or tiny variances; `BN108` input that is not finite;
+    `BN109` fewer than 16 values in a channel of a batch; `BN110` random numbers drawn in evaluation; `BN111` dead,
+    constant or nearly constant channels; `BN112` |mean| / std above 1000; `BN113` a bias of the variables that is added
+    just before a norm and reaches nothing else, so that its gradient is 0. Gaps below 0.1, or not above three standard
+    errors, are none; the errors are measured between batches, if there are 8 of them, and else taken for those of
+    independent samples.
 
     Layers are found as by `recalibrate`; in a shard_map the batch is taken to be spread over all of its axes. The
     momentum is that of the layer, or in plain functions that with which `apply` calls `batch_norm`; `normalize` has

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import jaxbn.linen
-from jaxbn import batch_norm, init_state
+from jaxbn import BatchNormState, batch_norm, init_state
 from jaxbn.inference import DIAGNOSES, diagnose
 from tests.inference.nets_diagnose import (
     BATCHES,
@@ -109,6 +109,24 @@ def dropout_by_hand():
     return of(changed(settled(), "one", var=lambda var: 1.5 * var))
 
 
+WIDE = [np.tile(batch, 11)[:, :64] for batch in BATCHES]
+
+
+def one_of_64(batches=WIDE, **edits):
+    """Right but for channel 5; a function is given its statistic."""
+    stacked = np.concatenate(WIDE).astype("float64")
+    parts = {"mean": stacked.mean(0), "var": stacked.var(0)}
+    for name, edit in edits.items():
+        parts[name][5] = edit(parts[name][5])
+    state = BatchNormState(*(part.astype("float32") for part in parts.values()), np.int32(9))
+    return of(state, batches, lambda state, x: batch_norm(NONE, state, x, False)[0])
+
+
+def another_unit():
+    """One input arrives a hundred times larger."""
+    return one_of_64([batch * np.where(np.arange(64) == 5, np.float32(100), 1) for batch in WIDE])
+
+
 BOTH = ("one", "two")
 # A readable id, the layers that are broken, the code, and the diagnosis.
 GALLERY = [
@@ -134,6 +152,7 @@ GALLERY = [
     ("infinite", ["one"], "BN107", lambda: of(changed(settled(), "one", var=at(2, np.inf)))),
     ("negative", ["two"], "BN107", lambda: of(changed(settled(), "two", var=at(0, -9.7)))),
     ("huge", ["two"], "BN107", lambda: of(changed(settled(), "two", var=at(0, 1e12)))),
+    ("zero-variance", ["batch_norm"], "BN107", lambda: one_of_64(var=lambda var: 0 * var)),
     ("poisoned-data", ["one"], "BN108", poisoned_data),
     ("tiny", BOTH, "BN109", tiny_batches),
     ("dropout-on", ["two"], "BN110", lambda: linen(OURS, dropout=0.1, momentum=0.98, call=noise_on)),
@@ -143,6 +162,11 @@ GALLERY = [
     ("nearly-constant", ["batch_norm"], "BN111", nearly_constant_unit),
     ("far", ["batch_norm"], "BN112", far_from_zero),
     ("bias", BOTH, "BN113", lambda: linen(STOCK, bias=True)),
+    ("far-mean", ["batch_norm"], "BN114", lambda: one_of_64(mean=lambda mean: mean + 50)),
+    ("small-variance", ["batch_norm"], "BN114", lambda: one_of_64(var=lambda var: 1e-4 * var)),
+    ("large-variance", ["batch_norm"], "BN114", lambda: one_of_64(var=lambda var: 1e4 * var)),
+    ("another-unit", ["batch_norm"], "BN114", another_unit),
+    ("far-mean-of-8", ["one"], "BN114", lambda: of(changed(settled(), "one", mean=at(2, 50)))),
 ]
 
 
@@ -150,7 +174,7 @@ GALLERY = [
 QUICK = (
     "never-updated-one start-by-count by-class noisy dropout-unseen new-data nan poisoned-data tiny dropout-on dead far"
 )
-QUICK += " bias"
+QUICK += " bias small-variance"
 
 
 @pytest.mark.parametrize(

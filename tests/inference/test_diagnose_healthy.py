@@ -46,12 +46,36 @@ def convolutional():
             return flax.linen.Dense(3)(x.mean((1, 2)))
 
     images = np.random.default_rng(3).normal(1, 2, (320, 6, 6, 2)).astype("float32")
-    batches, net = np.split(images, 10), Net()
-    variables = net.init(jax.random.key(0), images[:2])
-    step = jax.jit(lambda v, x: {**v, **net.apply(v, x, train=True, mutable=["batch_stats"])[1]})
-    for number in range(60):
-        variables = step(variables, batches[number % 10])
-    return net.apply, variables, batches
+    return settled_flax(Net(), np.split(images, 10))
+
+
+def settled_flax(net, batches, steps=60):
+    """After steps in which the weights stay."""
+
+    @jax.jit
+    def run(batches):
+        def step(variables, number):
+            _, new = net.apply(variables, batches[number % len(batches)], train=True, mutable=["batch_stats"])
+            return {**variables, **new}, None
+
+        return jax.lax.scan(step, net.init(jax.random.key(0), batches[0]), jnp.arange(steps))[0]
+
+    return net.apply, run(np.stack(batches)), batches
+
+
+def residual():
+    """A net whose norms and products lie beside the stream; its biases have a gradient."""
+
+    class Net(flax.linen.Module):
+        @flax.linen.compact
+        def __call__(self, x, *, train=False):
+            x = flax.linen.Dense(16, bias_init=flax.linen.initializers.normal())(x)
+            for _ in range(2):
+                y = jaxbn.linen.BatchNorm(use_running_average=not train, momentum=0.9)(x)
+                x = x + flax.linen.Dense(16, bias_init=flax.linen.initializers.normal())(flax.linen.relu(y))
+            return flax.linen.Dense(4)(x)
+
+    return settled_flax(Net(), TRAINING)
 
 
 HEALTHY = {
@@ -62,6 +86,7 @@ HEALTHY = {
     "functional": lambda: (apply, settled(), BATCHES),
     "by-hand": lambda: (*by_hand(), BATCHES),
     "convolutional": convolutional,
+    "residual": residual,
 }
 
 

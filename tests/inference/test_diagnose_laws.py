@@ -1,5 +1,7 @@
 """What the figures of a report are, against NumPy; its order, its words, and what it is silent about."""
 
+import dataclasses
+
 import flax.linen
 import jax
 import jax.numpy as jnp
@@ -7,7 +9,8 @@ import numpy as np
 import pytest
 
 from jaxbn import BatchNormState, batch_norm, init_state
-from jaxbn.inference import diagnose, recalibrate
+from jaxbn.inference import DiagnosisReport, diagnose, recalibrate
+from jaxbn.inference._diagnosis.finding import found
 from jaxbn.inference._diagnosis.harm import change
 from tests.inference.nets_diagnose import (
     BATCHES,
@@ -193,6 +196,41 @@ def test_the_report_is_a_table_of_diagnosis_evidence_and_next_step():
     healthy = str(diagnose(apply, settled(), BATCHES)).splitlines()
     assert "nothing found; 0.0" in healthy[1]
     assert len(healthy) == 4
+
+
+def test_a_large_harm_is_never_beside_nothing_found():
+    """Of 40 samples the standard error is as large as a gap."""
+    few = diagnose(apply, settled(), [X[:40]])
+    assert few.codes == ()
+    assert few["one"].harm > 0.2
+    said = f"no cause is named for a harm of {few['one'].harm:.2g}; 0.25 std from the data, of which their sample"
+    assert said in str(few)
+    silenced = diagnose(slow, OLD, BATCHES).without("BN102")
+    assert str(silenced).count("no cause is named") == 2
+    assert "nothing found" not in str(silenced)
+    # A bias before a norm is no cause of harm, and does not hide that there is none.
+    biased = dataclasses.replace(few["one"], findings=(found("BN113", "a bias", "leave it out"),))
+    assert str(DiagnosisReport((biased,))).count("no cause is named") == 1
+
+
+def test_which_channel_is_far_is_said():
+    report = diagnose(
+        apply, changed(settled(), "one", var=lambda var: np.where(np.arange(8) == 6, 1e-4, 1) * var), BATCHES
+    )
+    (finding,) = report["one"].findings
+    assert (finding.numbers["channel"], finding.numbers["channels"]) == (6, 1)
+    np.testing.assert_allclose(finding.numbers["far_by"], 99, rtol=0.1)
+    assert "1 of 8 channels, channel 6 most: mean" in finding.evidence
+
+
+def test_a_unit_that_seldom_fires_is_not_far():
+    """It may have been in none of the samples of a running average."""
+    fires = np.random.default_rng(2).random((12800, 64)) < np.linspace(0.0005, 0.1, 64)
+    fires[:2560, 0] = False
+    past, batches = fires[:2560].astype("float32"), np.split(fires[2560:].astype("float32"), 40)
+    state = BatchNormState(past.mean(0), past.var(0), np.int32(99))
+    assert diagnose(one, state, batches).codes == ()
+    assert state.var[0] == 0 < np.min(fires[2560:].var(0))
 
 
 def test_a_code_can_be_silenced():

@@ -17,6 +17,10 @@ ERRORS = 3.0
 ENOUGH = 8
 # In standard deviations: beyond this a channel is as wrong as can be, and must not speak for all others.
 FAR = 3.0
+# In standard deviations, the smaller of both: a channel that is further off is looked at alone.
+ALONE = 1.0
+# Samples of a batch.
+BATCH = 64
 # What a squared coefficient must reach, on average, to say anything.
 DETERMINED = 0.01
 
@@ -40,10 +44,10 @@ class Channels:
         with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
             between = (of.m2 - data.within)[kept] / of.m2[kept]
         self.between = np.maximum(between, 0)
-        self.mean_error, self.std_error = self._errors()
+        self.mean_error, self.std_error = self._standard_errors()
         self.batches, self.size = len(seen.sizes), float(np.median(seen.sizes))
 
-    def _errors(self) -> tuple[Any, Any]:
+    def _standard_errors(self) -> tuple[Any, Any]:
         """Standard errors of mean and standard deviation of the data, in standard deviations.
 
         What batches differ by, where there are enough of them, since values of one sample depend on one another, and
@@ -63,7 +67,37 @@ class Channels:
     @property
     def is_gap(self) -> bool:
         """Whether the running statistics are not those of the data."""
-        return self.gap > max(GAP, ERRORS * self.error)
+        return self._is_gap(np.ones(self.mean.shape, bool))
+
+    @property
+    def others_fit(self) -> bool:
+        """Whether the running statistics are those of the data but for the channels that are far."""
+        return not self._is_gap(~self.far)
+
+    def _is_gap(self, among: Any) -> bool:
+        return _mean(self._aparts[among]) > max(GAP, ERRORS * _mean(self._errors[among]))
+
+    @property
+    def far(self) -> Any:
+        """Which channels are far from their data, whatever the others are."""
+        return self.far_by > 0
+
+    @functools.cached_property
+    def far_by(self) -> Any:
+        """By how much, in the smaller of both standard deviations: one too small counts like one too large; or 0.
+
+        What a batch may differ by does not count, nor then any average over more. That is measured by the larger of
+        both, so that a unit that seldom fires, and has fired more or less often than usual, is not far.
+        """
+        epsilon = self.seen.layer.settings.epsilon or 0.0
+        std, running_std = np.sqrt(self.var + epsilon), np.sqrt(self.running_var + epsilon)
+        mean_apart, std_apart = np.abs(self.running_mean - self.mean), np.abs(running_std - std)
+        batches = np.maximum(self.data.population.samples[self.kept] / BATCH, 1)
+        unit = ERRORS * np.sqrt(batches) * np.maximum(std, running_std)
+        differs = (mean_apart > unit * self.mean_error) | (std_apart > unit * self.std_error)
+        with np.errstate(divide="ignore"):
+            by = np.hypot(mean_apart, std_apart) / np.minimum(std, running_std)
+        return np.where(differs & (by > ALONE), by, 0)
 
     @functools.cached_property
     def mean_gap(self) -> Any:
@@ -78,25 +112,31 @@ class Channels:
     @functools.cached_property
     def gap(self) -> float:
         """How far the running statistics are from the data."""
-        return self.apart(self.mean, self.var)
+        return _mean(self._aparts)
 
     @functools.cached_property
     def error(self) -> float:
         """How far they could be, had they been those of all data: the data are a sample, and the mean is rounded."""
-        rounded = 2.0**-22 * np.abs(self.mean) / self.std
-        return float(np.mean(np.hypot(self.mean_error + rounded, self.std_error))) if self.any else 0.0
+        return _mean(self._errors)
 
-    def apart(self, mean: Any, var: Any) -> float:
-        """How far the running statistics are from these."""
-        if not self.any:
-            return 0.0
+    @functools.cached_property
+    def _errors(self) -> Any:
+        rounded = 2.0**-22 * np.abs(self.mean) / self.std
+        return np.hypot(self.mean_error + rounded, self.std_error)
+
+    @functools.cached_property
+    def _aparts(self) -> Any:
+        return self._apart(self.mean, self.var)
+
+    def _apart(self, mean: Any, var: Any) -> Any:
+        """How far the running statistics of each channel are from these."""
         std = (np.sqrt(self.running_var) - np.sqrt(np.maximum(var, 0))) / self.std
-        return float(np.mean(np.minimum(np.hypot(np.abs(self.running_mean - mean) / self.std, std), FAR)))
+        return np.minimum(np.hypot(np.abs(self.running_mean - mean) / self.std, std), FAR)
 
     def left(self, residual: float, start: float) -> float:
         """How far they are from a mixture of the data and of the initial values, a mean of 0 and this variance."""
         rest = 1 - residual
-        return self.apart(rest * self.mean, residual * start + rest * self.var)
+        return _mean(self._apart(rest * self.mean, residual * start + rest * self.var))
 
     def fitted(self, start: float) -> float:
         """The share of the initial values that explains the gap best: `running = r * start + (1 - r) * population`."""
@@ -133,7 +173,11 @@ def judged(seen: Observed) -> Channels:
     like those of training. Statistics are right that fit either.
     """
     now = Channels(seen, seen.now)
-    return Channels(seen, seen.right) if seen.now.spoilt or now.is_gap else now
+    return Channels(seen, seen.right) if seen.now.spoilt or now.is_gap or np.any(now.far) else now
+
+
+def _mean(of: Any) -> float:
+    return float(np.mean(of)) if of.size else 0.0
 
 
 def _slope(x: Any, y: Any) -> tuple[float, bool]:

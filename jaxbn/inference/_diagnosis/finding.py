@@ -20,6 +20,7 @@ DIAGNOSES = {
     "BN111": "constant channels",
     "BN112": "mean far from zero",
     "BN113": "bias before the norm",
+    "BN114": "few channels far from their data",
 }
 
 

@@ -14,10 +14,12 @@ BETWEEN = 0.1
 LEFT, LEFT_FITTED = 0.7, 0.5
 # A fitted residual below this is not told from noise.
 FITTED = 0.02
+# Of the channels, what is few beside the others.
+FEW = 0.25
 
 
 def cause(channels: Channels, residual: float | None = None) -> Finding | None:
-    """The first of `BN101` to `BN106` that applies.
+    """The first that applies of `BN101` to `BN106` and `BN114`.
 
     Args:
         channels: of a layer.
@@ -25,7 +27,7 @@ def cause(channels: Channels, residual: float | None = None) -> Finding | None:
     """
     if finding := _never_updated(channels) or _start_not_forgotten(channels, residual):
         return finding
-    rules = (_not_alike, _too_noisy, _dropout, _old)
+    rules = (_not_alike, _few_far, _too_noisy, _dropout, _old)
     return next((finding for rule in rules if (finding := rule(channels))), None)
 
 
@@ -40,31 +42,45 @@ def _never_updated(channels: Channels) -> Finding | None:
     return found(
         "BN101",
         f"{how}, {_gap(channels)}",
-        'keep the new state that training returns, in Flax by mutable=["batch_stats"], and train on or recalibrate',
+        "train with the new statistics kept (`batch_norm` returns them, and so does linen with "
+        'mutable=["batch_stats"]; nnx keeps them in the model, under nnx.jit and in train mode), or recalibrate',
         gap=channels.gap,
     )
 
 
 def _start_not_forgotten(channels: Channels, elsewhere: float | None) -> Finding | None:
+    """As the momentum says; or else as means and variances say; or else as another layer says."""
     settings, updates = channels.seen.layer.settings, channels.seen.updates
-    if not channels.is_gap or (settings.averaging != "ema" and updates):
+    forgets_at_once = settings.averaging != "ema" and updates
+    if not channels.is_gap or forgets_at_once:
         return None
-    known = None if settings.momentum is None or updates is None else settings.momentum**updates
-    by_start = {start: channels.fitted(start) for start in (1.0, 0.0)}
-    if known is not None:
-        start = min(by_start, key=lambda start: channels.left(known, start))
-        if channels.left(known, start) <= LEFT * channels.gap:
-            how = f"{settings.momentum:g}^{updates}"
-            return _start_found(channels, known, start, how)
-    residual, agree = by_start[1.0], channels.agree(1.0)
-    # Against a momentum that says otherwise, which may not be that of training, it takes both mean and variance.
-    sure = agree if known is not None and known < FITTED else agree is not False
-    if sure and residual >= FITTED and channels.left(residual, 1.0) <= LEFT_FITTED * channels.gap:
-        return _start_found(channels, residual, 1.0, "fitted")
-    # The layers of a model are updated together.
-    if known is None and elsewhere is not None and channels.left(elsewhere, 1.0) <= LEFT * channels.gap:
-        return _start_found(channels, elsewhere, 1.0, "as in another layer")
-    return None
+    if settings.momentum is None or updates is None:
+        return _start_fitted(channels, sure=False) or _start_of_another_layer(channels, elsewhere)
+    known = settings.momentum**updates
+    return _start_known(channels, known) or _start_fitted(channels, sure=known < FITTED)
+
+
+def _start_known(channels: Channels, residual: float) -> Finding | None:
+    start = min((1.0, 0.0), key=lambda start: channels.left(residual, start))
+    if channels.left(residual, start) > LEFT * channels.gap:
+        return None
+    return _start_found(channels, residual, start, f"{channels.seen.layer.settings.momentum:g}^{channels.seen.updates}")
+
+
+def _start_fitted(channels: Channels, *, sure: bool) -> Finding | None:
+    """Against a momentum that says otherwise, which may not be that of training, it has to be sure."""
+    residual, agree = channels.fitted(1.0), channels.agree(1.0)
+    if residual < FITTED or agree is False or (sure and agree is None):
+        return None
+    explained = channels.left(residual, 1.0) <= LEFT_FITTED * channels.gap
+    return _start_found(channels, residual, 1.0, "fitted") if explained else None
+
+
+def _start_of_another_layer(channels: Channels, residual: float | None) -> Finding | None:
+    """The layers of a model are updated together."""
+    if residual is None or channels.left(residual, 1.0) > LEFT * channels.gap:
+        return None
+    return _start_found(channels, residual, 1.0, "as in another layer")
 
 
 def _start_found(channels: Channels, residual: float, start: float, how: str) -> Finding:
@@ -100,6 +116,25 @@ def _not_alike(channels: Channels) -> Finding | None:
         share=share,
         alike=alike,
         parts=parts,
+        gap=channels.gap,
+    )
+
+
+def _few_far(channels: Channels) -> Finding | None:
+    share = np.mean(channels.far) if channels.any else 0.0
+    if not 0 < share <= FEW or not channels.others_fit:
+        return None
+    worst = int(np.argmax(channels.far_by))
+    first = int(np.flatnonzero(channels.kept)[worst])
+    return found(
+        "BN114",
+        f"{np.sum(channels.far)} of {channels.kept.size} channels, channel {first} most: mean "
+        f"{channels.running_mean[worst]:.3g} and std {np.sqrt(channels.running_var[worst]):.3g}, where the data have "
+        f"{channels.mean[worst]:.3g} and {channels.std[worst]:.3g}",
+        "look at what feeds these channels (an input in another unit, a unit that was dead or edited), or recalibrate",
+        channels=np.sum(channels.far),
+        channel=first,
+        far_by=channels.far_by[worst],
         gap=channels.gap,
     )
 

@@ -15,6 +15,11 @@ from jaxbn.inference._diagnosis.finding import DIAGNOSES, Finding
 from jaxbn.inference._diagnosis.observed import Observed
 from jaxbn.inference._layers import line_of
 
+# A fifth of the output is more than noise of the running average makes of it.
+LARGE = 0.2
+# What can explain a harm; all else is a trouble in training or of the data.
+CAUSES = {"BN101", "BN102", "BN103", "BN104", "BN105", "BN106", "BN107", "BN108", "BN114"}
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class DiagnosedNorm:
@@ -82,7 +87,7 @@ class DiagnosisReport:
         rows = [("batch norm", "harm", "code", "diagnosis; evidence; next step")]
         for norm in self.norms:
             harm = "unknown" if math.isnan(norm.harm) else f"{norm.harm:.3g}"
-            first, *others = [(finding.code, str(finding)) for finding in norm.findings] or [("", _clean(norm))]
+            first, *others = [*((finding.code, str(finding)) for finding in norm.findings), *_no_cause(norm)]
             rows.append((norm.name, harm, *first))
             rows += [("", "", *other) for other in others]
         widths = [max(map(len, column)) for column in zip(*(row[:3] for row in rows), strict=True)]
@@ -94,8 +99,13 @@ class DiagnosisReport:
         )
 
 
-def _clean(norm: DiagnosedNorm) -> str:
-    return f"nothing found; {norm.gap:.2g} std from the data, of which their sample explains {norm.error:.2g}"
+def _no_cause(norm: DiagnosedNorm) -> list[tuple[str, str]]:
+    """The row that says that nothing is wrong, or that nothing is known to be."""
+    gap = f"{norm.gap:.2g} std from the data, of which their sample explains {norm.error:.2g}"
+    if norm.harm > LARGE and not CAUSES & {*norm.codes}:
+        what = "give more batches, compare its channels (mean with running_mean, var with running_var), or recalibrate"
+        return [("", f"no cause is named for a harm of {norm.harm:.2g}; {gap}; {what}")]
+    return [] if norm.findings else [("", f"nothing found; {gap}")]
 
 
 def report(

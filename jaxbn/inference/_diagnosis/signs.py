@@ -11,7 +11,8 @@ from jaxbn.inference._diagnosis.finding import Finding, found
 from jaxbn.inference._diagnosis.observed import Observed
 from jaxbn.inference._population.nested import RANDOM
 
-# Times the variance of the data: 1000 standard deviations make one, and all that the layer returns is its bias.
+# Times the variance of the data: 1000 standard deviations make one, and all that the layer returns is its bias; or the
+# other way round, and the layer returns a thousand times what it should.
 HUGE = 1e6
 # Values in a channel of a batch, below which its mean has a noise of a quarter of a standard deviation.
 TINY = 16
@@ -20,7 +21,8 @@ FAR = 1e3
 
 
 def broken(seen: Observed, channels: Channels) -> Finding | None:
-    mean, var = seen.running_mean, seen.running_var
+    mean, var, far = seen.running_mean, seen.running_var, np.zeros(channels.kept.shape, bool)
+    far[channels.kept] = channels.far
     with np.errstate(invalid="ignore", over="ignore"):
         of = channels.data.population.var
         # Beside a channel that does not vary any more every variance is huge.
@@ -30,6 +32,8 @@ def broken(seen: Observed, channels: Channels) -> Finding | None:
             "infinite": np.isinf(mean) | np.isinf(var),
             "of negative variance": np.isfinite(var) & (var < 0),
             "of huge variance": np.isfinite(var) & varies & (var > HUGE * of),
+            # A variance of 0 in all channels is a start.
+            "of tiny variance": far & (var * HUGE < of) & np.any(var != 0),
         }
     counts = {kind: int(np.sum(which)) for kind, which in kinds.items() if np.any(which)}
     if not counts:
