@@ -9,6 +9,7 @@ from jaxbn.inference._diagnosis import checks as _checks
 from jaxbn.inference._diagnosis.channels import judged
 from jaxbn.inference._diagnosis.finding import DIAGNOSES as DIAGNOSES
 from jaxbn.inference._diagnosis.finding import Finding as Finding
+from jaxbn.inference._diagnosis.flow import flow
 from jaxbn.inference._diagnosis.harm import harms
 from jaxbn.inference._diagnosis.observed import observe
 from jaxbn.inference._diagnosis.report import DiagnosedNorm as DiagnosedNorm
@@ -75,7 +76,7 @@ def diagnose(
         `DiagnosisReport`: the norms by their harm, each with its findings (code, diagnosis, evidence, next step,
             numbers), and with running and population statistics, `[features]`. `print(report)` shows a table;
             `report.without("BN113")` is silent about that. The harm is computed on the first batch; of several outputs
-            the largest counts, and of whole numbers the share that changes.
+            the largest counts, of whole numbers the share that changes, and variables that are returned do not count.
 
     Raises:
         TypeError: an argument of the wrong type, something is traced, or complex data where the running mean is real.
@@ -103,5 +104,6 @@ def diagnose(
     program = Program(lambda own, batch: apply(model.given(own), batch), every_axis=True)
     layers, first = observe(program, model, read, step, labels)
     channels = [judged(one) for one in layers]
-    found = findings(layers, channels, model.names)
-    return report(layers, channels, found, harms(program, model.leaves, layers, first))
+    flows = flow(program, model.leaves, first)
+    found = findings(layers, channels, model.names, flows.taken_away)
+    return report(layers, channels, found, harms(program, model.leaves, layers, first, flows.unchanged))

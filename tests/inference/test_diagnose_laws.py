@@ -116,6 +116,29 @@ def test_of_several_outputs_the_largest_counts_and_of_whole_numbers_the_share():
     assert change([ones.astype("bfloat16")], [2 * ones.astype("bfloat16")]) == 1
 
 
+def returning_the_states(variables, x):
+    def one_by_one(states, part):
+        y, new = forward({**variables, **states}, part, momentum=0.999)
+        return new, y
+
+    states = {name: variables[name] for name in ("one", "two")}
+    return jax.lax.scan(one_by_one, states, jnp.reshape(x, (2, -1, 6)))
+
+
+@pytest.mark.parametrize("call", [jax.jit(lambda v, x: forward(v, x, momentum=0.999)), returning_the_states])
+def test_variables_that_are_returned_are_no_output(call):
+    for name in ("one", "two"):
+        harm = diagnose(call, OLD, BATCHES)[name].harm
+        np.testing.assert_allclose(harm, diagnose(slow, OLD, BATCHES)[name].harm, rtol=1e-4)
+
+
+def test_infinite_outputs_that_stay_are_no_change():
+    logits = jnp.array([1.0, -jnp.inf, jnp.inf])
+    assert change([logits], [logits]) == 0
+    assert change([logits], [logits.at[0].set(2)]) == 1
+    assert change([logits], [logits.at[1].set(0)]) == np.inf
+
+
 def test_the_most_harmful_is_first():
     for old in (changed(settled(), "two", var=lambda v: 30 * v), changed(settled(), "one", var=lambda v: 30 * v)):
         report = diagnose(apply, old, BATCHES)

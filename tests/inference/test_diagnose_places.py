@@ -1,12 +1,10 @@
 """Batch norms are diagnosed wherever JAX lets them be called, and what is said of their input is known there."""
 
-import flax.linen
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-import jaxbn.linen
 from jaxbn import BatchNormState, batch_norm, init_state
 from jaxbn.inference import diagnose
 from tests.inference.nets_diagnose import BATCHES, NONE, X
@@ -81,73 +79,6 @@ def test_members_with_their_own_statistics():
     report = diagnose(apply, stacked, BATCHES)
     assert report["batch_norm"].mean.shape == (2, 6)
     assert report.codes == ("BN106",)
-
-
-def first_axis(variables, x):
-    """A bias along the batch is none, whatever its size."""
-    return one(variables["state"], x + variables["bias"][:, None])
-
-
-def second_thoughts(variables, x):
-    """What comes between, a relu or a product, keeps the bias."""
-    return one(variables["state"], jnp.maximum(x + variables["bias"][None], 0))
-
-
-BIASED = {
-    "added": (lambda v, x: one(v["state"], x + v["bias"][None]), True),
-    "subtracted": (lambda v, x: one(v["state"], x - v["bias"][None]), True),
-    "broadcast": (lambda v, x: one(v["state"], x + jnp.broadcast_to(v["bias"], x.shape)), True),
-    "before-a-sum": (lambda v, x: one(v["state"], (x + v["bias"][None]) + 2 * x), True),
-    "transposed": (lambda v, x: one(v["state"], (x.T + v["bias"][:, None]).T), True),
-    "reshaped": (lambda v, x: one(v["state"], (x.reshape(-1, 2, 6) + v["bias"][None, None]).reshape(-1, 6)), True),
-    "jit": (lambda v, x: jax.jit(one)(v["state"], jax.jit(jnp.add)(x, v["bias"][None])), True),
-    "in-part": (lambda v, x: one(v["state"], x + v["bias"][None, :1]), False),
-    "along-the-batch": (first_axis, False),
-    "before-a-relu": (second_thoughts, False),
-    "product": (lambda v, x: one(v["state"], x * v["bias"][None]), False),
-    "of-the-data": (lambda v, x: one(v["state"], x + x[:1]), False),
-    "behind-the-norm": (lambda v, x: one(v["state"], x) + v["bias"][None], False),
-}
-
-
-@pytest.mark.parametrize(("apply", "named"), BIASED.values(), ids=BIASED)
-def test_a_bias_is_what_every_sample_gets_alike(apply, named):
-    size = 64 if apply is first_axis else 6
-    variables = {"state": RIGHT, "bias": np.zeros(size, "float32")}
-    report = diagnose(apply, variables, BATCHES)
-    assert ("BN113" in report.codes) == named
-    if named:
-        assert "bias is added to its input" in str(report)
-
-
-@pytest.mark.parametrize("norm", [flax.linen.BatchNorm, jaxbn.linen.BatchNorm], ids=["flax", "ours"])
-def test_a_bias_of_a_convolution_in_any_layout(norm):
-    class Net(flax.linen.Module):
-        @flax.linen.compact
-        def __call__(self, x):
-            x = flax.linen.Conv(4, (3, 3), name="biased")(x).transpose(0, 3, 1, 2)
-            x = norm(use_running_average=True, axis=1)(x)
-            x = flax.linen.Conv(4, (1, 1), name="followed")(x.transpose(0, 2, 3, 1))
-            return norm(use_running_average=True)(flax.linen.relu(x))
-
-    images = np.random.default_rng(0).normal(size=(8, 4, 4, 2)).astype("float32")
-    report = diagnose(Net().apply, Net().init(jax.random.key(0), images), [images])
-    found = [f.evidence for norm in report.norms for f in norm.findings if f.code == "BN113"]
-    assert found == ["params/biased/bias is added to its input and taken away with the mean: its gradient is 0"]
-
-
-def test_biases_of_layers_that_are_scanned_over():
-    class Block(flax.linen.Module):
-        @flax.linen.compact
-        def __call__(self, x):
-            return flax.linen.BatchNorm(use_running_average=True)(flax.linen.Dense(6)(x)), None
-
-    axes = {"params": 0, "batch_stats": 0}
-    net = flax.linen.scan(Block, variable_axes=axes, split_rngs={"params": True}, length=3)()
-    report = diagnose(net.apply, net.init(jax.random.key(0), X), BATCHES)
-    (norm,) = report.norms
-    assert norm.codes == ("BN101", "BN113")
-    assert norm.mean.shape == (3, 6)
 
 
 DRAWN = {

@@ -14,9 +14,18 @@ from jaxbn.inference._population.leaves import put
 from jaxbn.inference._population.program import Program
 
 
-def harms(program: Program, leaves: Sequence[Any], layers: Sequence[Observed], batch: Any) -> list[float]:
-    """For each layer the change of the output if it alone were recalibrated, on one batch."""
-    outputs = program.outputs(list(leaves), batch)
+def harms(
+    program: Program, leaves: Sequence[Any], layers: Sequence[Observed], batch: Any, unchanged: Sequence[bool]
+) -> list[float]:
+    """For each layer the change of the output if it alone were recalibrated, on one batch.
+
+    Outputs that are variables as they are, the running statistics themselves, do not count.
+    """
+    call = program.outputs(list(leaves), batch)
+
+    def outputs(own: list[Any]) -> list[Any]:
+        return [output for output, same in zip(call(own), unchanged, strict=True) if not same]
+
     before = outputs(list(leaves))
     return [_harm(outputs, leaves, one, before) for one in layers]
 
@@ -45,7 +54,9 @@ def _change(before: Any, after: Any) -> float:
     both = np.isfinite(a) & np.isfinite(b)
     if np.any(np.isfinite(a) != np.isfinite(b)):
         return float("inf")
-    moved, size = np.linalg.norm(np.where(both, b - a, 0)), np.linalg.norm(np.where(both, a, 0))
+    # An infinite logit that stays is none of the change.
+    a, b = np.where(both, a, 0), np.where(both, b, 0)
+    moved, size = np.linalg.norm(b - a), np.linalg.norm(a)
     return float(moved / size) if size else float("inf") if moved else 0.0
 
 

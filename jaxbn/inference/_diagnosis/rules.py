@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 
 from jaxbn.inference._diagnosis import gaps, signs
 from jaxbn.inference._diagnosis.channels import Channels
@@ -10,13 +10,16 @@ from jaxbn.inference._diagnosis.finding import Finding
 from jaxbn.inference._diagnosis.observed import Observed
 
 
-def findings(layers: Sequence[Observed], judged: Sequence[Channels], names: Sequence[str]) -> list[tuple[Finding, ...]]:
+def findings(
+    layers: Sequence[Observed], judged: Sequence[Channels], names: Sequence[str], taken_away: Set[int]
+) -> list[tuple[Finding, ...]]:
     """Of each batch norm first why its statistics are wrong, then what is wrong beside that.
 
     Args:
         layers: the batch norms, in the order of their calls.
         judged: their statistics beside the data.
         names: of the leaves of the variables.
+        taken_away: the leaves that get nowhere but into batch norms, which take them away with the mean.
     """
     causes = [signs.broken(one, its) or gaps.cause(its) for one, its in zip(layers, judged, strict=True)]
     clear = max((f.numbers for f in causes if f and f.code == "BN102"), key=lambda n: n["gap"], default=None)
@@ -33,7 +36,7 @@ def findings(layers: Sequence[Observed], judged: Sequence[Channels], names: Sequ
             signs.tiny(one),
             signs.constant(one, its),
             signs.far(one, its),
-            signs.bias(one, names),
+            signs.bias([names[leaf] for leaf in one.layer.biases & taken_away]),
         )
         found.append(tuple(finding for finding in every if finding is not None))
     return found

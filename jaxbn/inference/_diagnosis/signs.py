@@ -123,13 +123,12 @@ def far(seen: Observed, channels: Channels) -> Finding | None:
     )
 
 
-def bias(seen: Observed, names: Sequence[str]) -> Finding | None:
-    biases = sorted(names[leaf] for leaf in seen.layer.biases)
+def bias(biases: Sequence[str]) -> Finding | None:
     if not biases:
         return None
     return found(
         "BN113",
-        f"{', '.join(biases)} is added to its input and taken away with the mean: its gradient is 0",
+        f"{', '.join(sorted(biases))} is added to its input and taken away with the mean: its gradient is 0",
         "leave it out (use_bias=False)",
         biases=len(biases),
     )

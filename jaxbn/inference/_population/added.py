@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 # What changes neither values nor their order.
 SAME = {"convert_element_type", "copy", "copy_p", "name", "reshape", "squeeze", "broadcast_in_dim", "expand_dims"}
 SAME |= {"device_put", "sharding_constraint", "reshard", "pvary", "pcast", "optimization_barrier", "stop_gradient"}
-_SUMS = {"add", "add_any", "sub"}
+SUMS = {"add", "add_any", "sub"}
 
 
 class View(NamedTuple):
@@ -45,7 +45,7 @@ def carried(eqn: Any, view: View | None) -> View | None:
 
 def added(eqn: Any, views: Sequence[View | None], sums: Sequence[frozenset[View]]) -> frozenset[View]:
     """What was added to the result, given of each operand what it is a view of and what was added to it."""
-    if eqn.primitive.name in _SUMS:
+    if eqn.primitive.name in SUMS:
         return frozenset().union(*sums, {view for view in views if view is not None})
     moved = [carried(eqn, view) for view in (sums[0] if sums else ())]
     return frozenset(view for view in moved if view is not None)
