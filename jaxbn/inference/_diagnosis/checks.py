@@ -52,5 +52,10 @@ def a_label_each(labels: Sequence[Hashable] | None, batches: int) -> None:
 
 def codes(given: Sequence[Any], known: Iterable[str]) -> None:
     for code in given:
+        if not isinstance(code, str):
+            raise TypeError(
+                f"`codes` must be strings, each an argument of its own, got {code!r}; of a list give its entries, "
+                "without(*codes)."
+            )
         if code not in known:
             raise ValueError(f"`codes` must be among {', '.join(known)}, got {code!r}.")

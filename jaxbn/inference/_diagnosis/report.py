@@ -59,8 +59,22 @@ class DiagnosedNorm:
 class DiagnosisReport:
     """What is wrong with each batch norm, the most harmful first; `print(report)` shows a table.
 
+    `report["block/norm"]` is one of them, by the path of its statistics.
+
     Attributes:
         norms: one for each batch norm.
+        codes: of all that was found, each once.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from jaxbn import BatchNormParams, batch_norm, init_state
+        >>> from jaxbn.inference import diagnose
+        >>> apply = lambda state, x: batch_norm(BatchNormParams(None, None), state, x, train=False)[0]
+        >>> report = diagnose(apply, init_state(1), jnp.linspace(3.0, 9.0, 100)[:, None])
+        >>> for norm in report.norms:
+        ...     for finding in norm.findings:
+        ...         print(norm.name, finding.code, finding.diagnosis, f"{finding.numbers['gap']:.2f}")
+        batch_norm BN101 statistics never updated 3.00
     """
 
     norms: tuple[DiagnosedNorm, ...]
@@ -74,7 +88,27 @@ class DiagnosisReport:
         return tuple(dict.fromkeys(code for norm in self.norms for code in norm.codes))
 
     def without(self, *codes: str) -> DiagnosisReport:
-        """The report without the findings of these codes."""
+        """The report without the findings of these codes; this one stays as it is.
+
+        Args:
+            codes: each an argument of its own, as in `report.without("BN109", "BN113")`.
+
+        Returns:
+            `DiagnosisReport`: the same norms in the same order, harm and gap included.
+
+        Raises:
+            TypeError: a code is no string, as a list of them.
+            ValueError: a code that is none of `jaxbn.inference.DIAGNOSES`.
+
+        Example:
+            >>> import jax.numpy as jnp
+            >>> from jaxbn import BatchNormParams, batch_norm, init_state
+            >>> from jaxbn.inference import diagnose
+            >>> apply = lambda state, x: batch_norm(BatchNormParams(None, None), state, x, train=False)[0]
+            >>> report = diagnose(apply, init_state(1), jnp.linspace(3.0, 9.0, 8)[:, None])
+            >>> print(report.codes, report.without("BN109").codes)
+            ('BN101', 'BN109') ('BN101',)
+        """
         _checks.codes(codes, DIAGNOSES)
         return DiagnosisReport(
             tuple(
