@@ -1,5 +1,8 @@
 """The picture of a diagnosis shows every layer and every channel that can be drawn."""
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 from matplotlib.axes import Axes
@@ -7,6 +10,8 @@ from matplotlib.axes import Axes
 from experiments import diagnosis
 from jaxbn.inference import diagnose
 from tests.inference.nets_diagnose import BATCHES, apply, at, changed, settled
+
+DOCS = Path(__file__).parents[2] / "docs" / "inference.md"
 
 
 @pytest.fixture
@@ -37,8 +42,11 @@ def test_running_against_population_statistics_by_channel(tmp_path, drawn):
     np.testing.assert_allclose(np.polyfit(mean, running_mean, 1)[0], 1 - 0.999**700, rtol=0.05)
 
 
-def test_what_is_broken_is_left_out(tmp_path, drawn):
+def test_what_is_broken_is_left_out(tmp_path, drawn, monkeypatch):
+    """Drawn as the docs show it."""
     broken = changed(changed(settled(), "one", mean=at(2, np.nan)), "two", var=at(0, -3))
-    diagnosis.draw(diagnose(apply, broken, BATCHES), tmp_path / "diagnosis.png")
+    (block,) = re.findall(r"```py\n(.*?)```", DOCS.read_text(encoding="utf-8"), re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    exec(block, {"report": diagnose(apply, broken, BATCHES)})
     assert {name: [len(x) for x, _ in both] for name, both in drawn.items()} == {"one": [7, 7], "two": [4, 4]}
     assert (tmp_path / "diagnosis.png").exists()
