@@ -25,16 +25,20 @@ FORMS = {"cells": CELLS, "channels-last": CHANNELS_LAST}
         ("mlp-bn", "cells", 1, "bfloat16"),
         ("conv-bn", "cells", 2, "float32"),
         ("conv-bn", "channels-last", 2, "bfloat16"),
-        ("depthwise", "cells", 13, "bfloat16"),
+        ("depthwise", "cells", 5, "bfloat16"),
     ],
 )
-def test_every_norm_of_the_nets_is_folded(name: str, form: str, norms: int, dtype: str) -> None:
+def test_every_norm_of_the_nets_is_folded(
+    name: str, form: str, norms: int, dtype: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The others differ in their sizes alone.
+    monkeypatch.setattr(nets, "BLOCKS", nets.BLOCKS[:2])
     net = nets.make_net(name, dtype, Path("none"), 32, FORMS[form])
     images = inference.images_of(net, 2, dtype)
     function, weights, report = fold(net.call, net.variables, images)
     assert len(report.folded) == len(report.norms) == norms
     assert "rsqrt" not in str(jax.make_jaxpr(function)(weights, images))
-    assert net.call(net.variables, images).dtype == dtype
+    assert jax.eval_shape(net.call, net.variables, images).dtype == dtype
 
 
 @pytest.mark.slow
