@@ -77,11 +77,11 @@ def test_the_same_name_in_all_reports(name):
     assert [norm.name for norm in diagnosis.norms] == [layer]
     assert moved.names == (layer,)
     for report in (folding, diagnosis, moved):
-        with pytest.raises(KeyError, match=f"must be that of a batch norm in the report, '{layer}'; got 'other'"):
+        with pytest.raises(KeyError, match=f"`name` must be that of a batch norm, here '{layer}', got 'other'; print"):
             report["other"]
 
 
 def test_a_report_of_no_norm():
     report = fold(lambda _, x: x, (), numbers(8, 4))[2]
-    with pytest.raises(KeyError, match=r"in the report, none; got 'norm'"):
+    with pytest.raises(KeyError, match=r"of a batch norm, here none, got 'norm'"):
         report["norm"]
