@@ -42,7 +42,7 @@ def line_of(name: str, names: Sequence[str], lines: Sequence[Line]) -> Line:
     """The line of a report that has this name."""
     if name not in names:
         there = ", ".join([*map(repr, names[:9]), *(["..."] if len(names) > 9 else [])]) or "none"
-        raise KeyError(f"`name` must be that of a batch norm, here {there}, got {name!r}; print(report) shows them all.")
+        raise KeyError(f"`name` must be that of a batch norm, here {there}, got {name!r}; print(report) shows all.")
     return lines[names.index(name)]
 
 
