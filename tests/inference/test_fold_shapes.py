@@ -75,6 +75,13 @@ def test_as_many_places_as_channels_and_products_of_a_precision_are_no_other_wei
         assert_close(function(weights, part), f(v, part))
 
 
+def test_the_number_of_places_in_a_mean_is_no_part_of_the_layer_after_it():
+    function, weights, report = fold(lambda v, x: norm(v["norm"], x.mean(1)) @ v["k"], V, numbers(2, 3, 4))
+    assert len(report.folded) == 1
+    x = numbers(2, 5, 4)
+    assert_close(function(weights, x), norm(V["norm"], x.mean(1)) @ V["k"])
+
+
 def test_values_are_told_apart():
     key = jax.random.key(3)
     values = [A, A.T, A.reshape(2, 8), A.astype("bfloat16"), A.view("int32"), key, jax.random.key(4), A[:0], A[0, 0]]
