@@ -71,8 +71,8 @@ def test_as_many_places_as_channels_and_products_of_a_precision_are_no_other_wei
 
     x = numbers(2, 6, 6, 6)
     function, weights, _ = fold(f, v, x)
-    for part in (x[:1, :, :1, :1], x[:, :, :2], x[:1]):
-        assert_close(function(weights, part), f(v, part))
+    for part in (x[:1, :, :1, :1], x[:, :, :2]):
+        assert_close(jax.jit(function)(weights, part), jax.jit(f)(v, part))
 
 
 def test_the_number_of_places_in_a_mean_is_no_part_of_the_layer_after_it():

@@ -81,6 +81,15 @@ def test_the_same_name_in_all_reports(name):
             report["other"]
 
 
+@pytest.mark.slow
+def test_a_model_of_nnx_is_folded_in_evaluation():
+    f, net, layer = nnx()
+    with jax.numpy_rank_promotion("allow"):
+        report = fold(f, net, numbers(8, 4))[2]
+    assert report[layer].into == "dot layers/0/kernel 4x3"
+    assert not net.layers[1].use_running_average
+
+
 def test_a_report_of_no_norm():
     report = fold(lambda _, x: x, (), numbers(8, 4))[2]
     with pytest.raises(KeyError, match=r"of a batch norm, here none, got 'norm'"):
