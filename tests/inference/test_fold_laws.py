@@ -421,16 +421,24 @@ def test_nothing_is_changed():
 def test_half_precision_is_folded_in_single_and_rounded_once(dtype, bound):
     v = {"kernel": numbers(4, 5), "bias": numbers(5, seed=4), "norm": norm_variables(5)}
 
-    def f(v, x):
+    def wide(v, x):
         y = x.astype(dtype) @ v["kernel"].astype(dtype) + v["bias"].astype(dtype)[None]
-        return norm(v["norm"], y.astype("float32")).astype(dtype)
+        return norm(v["norm"], y.astype("float32"))
 
-    function, weights, report = folded(f, v, numbers(3, 4), into=1)
+    function, weights, report = folded(lambda v, x: wide(v, x).astype(dtype), v, numbers(3, 4), into=1)
     assert report.bound == bound
     multiplier = v["norm"]["scale"] / np.sqrt(v["norm"]["var"] + np.float32(1e-5))
+    shift = v["norm"]["bias"] + multiplier * (
+        jnp.asarray(v["bias"]).astype(dtype).astype("float32") - v["norm"]["mean"]
+    )
     assert_close(weights["kernel"], jnp.asarray(v["kernel"] * multiplier[None]).astype(dtype), tolerance=0)
-    assert weights["bias"].dtype == "float32"
+    assert_close(weights["bias"], shift.astype(dtype))
     assert function(weights, numbers(3, 4)).dtype == dtype
+
+    # What is returned in single precision keeps a bias of single precision.
+    weights = folded(wide, v, numbers(3, 4), into=1)[1]
+    assert weights["bias"].dtype == "float32"
+    assert_close(weights["bias"], shift, 1e-6)
 
 
 def test_a_norm_of_wide_numbers_does_not_go_into_a_narrow_layer():

@@ -192,7 +192,7 @@ class Interpreter:
         operands = [weight, lazy.base] if op.data == 1 else [lazy.base, weight]
         if lazy.shift is not None:
             wanted = _names.of_bias(kernel, lazy.items)
-            operands.append(operand(bias_of(op, lazy.shift, lazy.wide), self._names, wanted, whole=False))
+            operands.append(operand(bias_of(op, lazy.shift, value.aval.dtype), self._names, wanted, whole=False))
         self._steps.append(Step(linear_step(op, lazy, value.aval.dtype), operands, [value]))
 
     def _tell(self, items: Sequence[Item], into: str | None = None, kept: str | None = None) -> None:

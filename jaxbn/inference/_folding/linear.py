@@ -116,8 +116,13 @@ def in_dtype(op: Linear) -> KnownArray:
     return cast(op.kernel, op.operation.inputs[1 - op.data].aval.dtype)
 
 
-def bias_of(op: Linear, shift: KnownArray, dtype: Any) -> KnownArray:
-    """A shift beside the result as an array of the axes that the kernel has."""
+def bias_of(op: Linear, shift: KnownArray, returned: Any) -> KnownArray:
+    """A shift beside the result as an array of the axes that the kernel has.
+
+    Its dtype is that of the operation, which libraries of kernels then add and round at once (cuDNN in bfloat16), or
+    that which is returned if it is wider.
+    """
+    dtype = max(op.operation.outputs[0].aval.dtype, returned, key=lambda each: jnp.finfo(each).bits)
     axes = sorted(op.of_result)
     full, compact = (tuple(part[a] for a in axes) for part in (shift.shape, shift.compact))
     return derived(full, full, dtype, [shift], lambda a: jnp.broadcast_to(a.reshape(compact), full).astype(dtype))

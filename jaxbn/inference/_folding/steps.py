@@ -15,13 +15,13 @@ Run = Callable[..., list[Any]]
 
 
 def linear_step(op: Linear, lazy: Lazy, dtype: Any) -> Run:
-    """The linear operation on its two inputs, and on a bias if there is one: added in the widest dtype on the way."""
+    """The linear operation on its two inputs, and on a bias if there is one: added in the dtype of the bias."""
 
     def run(left: jax.Array, right: jax.Array, *bias: jax.Array) -> list[jax.Array]:
         y = op.operation.run(left, right)[0]
         for part in bias:
             beside = [y.shape[a] if a in op.of_result else 1 for a in range(y.ndim)]
-            y = lax.convert_element_type(y, lazy.wide) + part.reshape(beside)
+            y = lax.convert_element_type(y, part.dtype) + part.reshape(beside)
         return [_laid_out(y, lazy, dtype)]
 
     return run
