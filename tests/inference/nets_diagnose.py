@@ -96,12 +96,12 @@ class Linen(flax.linen.Module):
         return flax.linen.Dense(4, name="head")(x)
 
 
-@functools.partial(jax.jit, static_argnames=("model", "steps", "rate"))
+@functools.partial(jax.jit, static_argnames=("model", "rate"))
 def _trained(model, variables, steps, rate):
     images, labels = jnp.asarray(IMAGES), jnp.asarray(LABELS)
 
-    def step(variables, key):
-        chosen = jax.random.choice(key, len(images), (64,))
+    def step(variables, chosen):
+        key = jax.random.key(chosen[0])
 
         def loss(params):
             logits, new = model.apply(
@@ -116,7 +116,31 @@ def _trained(model, variables, steps, rate):
         slope, stats = jax.grad(loss, has_aux=True)(variables["params"])
         return {"params": descended(variables["params"], slope, rate), "batch_stats": stats}, None
 
-    return jax.lax.scan(step, variables, jax.random.split(jax.random.key(1), steps))[0]
+    return jax.lax.scan(step, variables, steps)[0]
+
+
+def drawn(steps, size=64):
+    """Which samples each step takes; in NumPy, for a generator of JAX takes longer to compile than a small net."""
+    return np.random.default_rng(1).integers(0, len(IMAGES), (steps, size), "int32")
+
+
+def started(shapes):
+    """Variables before training, for a tree of shapes."""
+    rng = np.random.default_rng(0)
+
+    def leaf(path, like):
+        name = jax.tree_util.keystr(path)
+        if "kernel" in name:
+            return (rng.normal(size=like.shape) / np.prod(like.shape[:-1]) ** 0.5).astype(like.dtype)
+        if jnp.issubdtype(like.dtype, jax.dtypes.prng_key):
+            return jax.random.key(0)
+        return np.full(like.shape, "scale" in name or "var" in name, like.dtype)
+
+    return jax.tree_util.tree_map_with_path(leaf, shapes)
+
+
+def started_linen(model, *inputs):
+    return started(jax.eval_shape(model.init, jax.random.key(0), *inputs))
 
 
 def cross_entropy(logits, labels):
@@ -129,7 +153,7 @@ def descended(params, slope, rate):
 
 def trained(model, steps=300, rate=0.05):
     """By gradient descent."""
-    return _trained(model, model.init(jax.random.key(0), IMAGES[:2]), steps, rate)
+    return _trained(model, started_linen(model, IMAGES[:2]), drawn(steps), rate)
 
 
 class Nnx(flax.nnx.Module):
@@ -149,15 +173,15 @@ class Nnx(flax.nnx.Module):
 
 
 def trained_nnx(norm, steps=300, rate=0.05):
-    graph, params, rest = flax.nnx.split(Nnx(norm), flax.nnx.Param, ...)
+    graph, *shapes = flax.nnx.split(flax.nnx.eval_shape(lambda: Nnx(norm)), flax.nnx.Param, ...)
+    params, rest = map(started, shapes)
 
     @jax.jit
     def train(params, rest):
         images, labels = jnp.asarray(IMAGES), jnp.asarray(LABELS)
 
-        def step(carry, key):
+        def step(carry, chosen):
             params, rest = carry
-            chosen = jax.random.choice(key, len(images), (64,))
 
             def loss(params):
                 model = flax.nnx.merge(graph, params, rest, copy=True)
@@ -167,7 +191,7 @@ def trained_nnx(norm, steps=300, rate=0.05):
             slope, rest = jax.grad(loss, has_aux=True)(params)
             return (descended(params, slope, rate), rest), None
 
-        return jax.lax.scan(step, (params, rest), jax.random.split(jax.random.key(1), steps))[0]
+        return jax.lax.scan(step, (params, rest), drawn(steps))[0]
 
     return flax.nnx.merge(graph, *train(params, rest))
 

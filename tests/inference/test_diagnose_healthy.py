@@ -21,6 +21,7 @@ from tests.inference.nets_diagnose import (
     by_hand,
     forward,
     settled,
+    started_linen,
     trained,
     trained_nnx,
 )
@@ -58,21 +59,21 @@ def settled_flax(net, batches, steps=60):
             _, new = net.apply(variables, batches[number % len(batches)], train=True, mutable=["batch_stats"])
             return {**variables, **new}, None
 
-        return jax.lax.scan(step, net.init(jax.random.key(0), batches[0]), jnp.arange(steps))[0]
+        return jax.lax.scan(step, started_linen(net, batches[0]), jnp.arange(steps))[0]
 
     return net.apply, run(np.stack(batches)), batches
 
 
 def residual():
-    """A net whose norms and products lie beside the stream; its biases have a gradient."""
+    """A net whose norms and products lie beside the stream; its biases are needed."""
 
     class Net(flax.linen.Module):
         @flax.linen.compact
         def __call__(self, x, *, train=False):
-            x = flax.linen.Dense(16, bias_init=flax.linen.initializers.normal())(x)
+            x = flax.linen.Dense(16)(x)
             for _ in range(2):
                 y = jaxbn.linen.BatchNorm(use_running_average=not train, momentum=0.9)(x)
-                x = x + flax.linen.Dense(16, bias_init=flax.linen.initializers.normal())(flax.linen.relu(y))
+                x = x + flax.linen.Dense(16)(flax.linen.relu(y))
             return flax.linen.Dense(4)(x)
 
     return settled_flax(Net(), TRAINING)

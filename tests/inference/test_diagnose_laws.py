@@ -199,11 +199,18 @@ def test_the_ratio_under_dropout_is_that_of_the_formula(keep):
     x, weight = X.astype("float64"), WEIGHTS["one"].astype("float64")
     factor = 1 + (1 - keep) / keep * ((x**2).mean(0) @ weight**2) / (x @ weight).var(0)
     call = lambda state, x: one(state, x @ WEIGHTS["one"])  # noqa: E731
-    state, key = init_state(8), jax.random.key(0)
-    for number in range(300):
-        mask = jax.random.bernoulli(jax.random.fold_in(key, number), keep, BATCHES[0].shape)
-        dropped = jnp.where(mask, BATCHES[number % 20] / np.float32(keep), 0)
-        _, state = batch_norm(NONE, state, dropped @ WEIGHTS["one"], True, momentum=0.98)
+    kept = np.random.default_rng(0).random((300, *BATCHES[0].shape)) < keep
+
+    @jax.jit
+    def run(batches):
+        def step(state, this):
+            number, mask = this
+            dropped = jnp.where(mask, batches[number % 20] / np.float32(keep), 0)
+            return batch_norm(NONE, state, dropped @ WEIGHTS["one"], True, momentum=0.98)[1], None
+
+        return jax.lax.scan(step, init_state(8), (jnp.arange(300), kept))[0]
+
+    state = run(np.stack(BATCHES))
     (finding,) = diagnose(call, state, BATCHES)["batch_norm"].findings
     assert finding.code == "BN105"
     np.testing.assert_allclose(finding.numbers["ratio"], np.median(factor), rtol=0.05)
