@@ -9,7 +9,7 @@ import pytest
 import jaxbn.linen
 from jaxbn import BatchNormState, batch_norm
 from jaxbn.inference import diagnose
-from tests.inference.nets_diagnose import BATCHES, NONE, X
+from tests.inference.nets_diagnose import BATCHES, NONE, X, started_linen
 
 pytestmark = pytest.mark.slow
 
@@ -132,7 +132,7 @@ def test_a_bias_of_a_convolution_in_any_layout(norm):
             return norm(use_running_average=True)(flax.linen.relu(x))
 
     images = np.random.default_rng(0).normal(size=(8, 4, 4, 2)).astype("float32")
-    report = diagnose(Net().apply, Net().init(jax.random.key(0), images), [images])
+    report = diagnose(Net().apply, started_linen(Net(), images), [images])
     found = [f.evidence for norm in report.norms for f in norm.findings if f.code == "BN113"]
     assert found == ["params/biased/bias is added to its input and taken away with the mean: its gradient is 0"]
 
@@ -145,7 +145,7 @@ def test_biases_of_layers_that_are_scanned_over():
 
     axes = {"params": 0, "batch_stats": 0}
     net = flax.linen.scan(Block, variable_axes=axes, split_rngs={"params": True}, length=3)()
-    report = diagnose(net.apply, net.init(jax.random.key(0), X), BATCHES)
+    report = diagnose(net.apply, started_linen(net, X), BATCHES[:2])
     (norm,) = report.norms
     assert norm.codes == ("BN101", "BN113")
     assert norm.mean.shape == (3, 6)

@@ -91,8 +91,8 @@ DRAWN = {
 @pytest.mark.parametrize("draw", DRAWN.values(), ids=DRAWN)
 def test_random_numbers_before_a_norm_are_seen_and_others_are_not(draw):
     key = jax.random.key(0)
-    assert "BN110" in diagnose(lambda s, x: one(s, draw(key, x)), RIGHT, BATCHES).codes
-    assert diagnose(lambda s, x: draw(key, one(s, x)), RIGHT, BATCHES).codes == ()
+    assert "BN110" in diagnose(lambda s, x: one(s, draw(key, x)), RIGHT, BATCHES[:2]).codes
+    assert diagnose(lambda s, x: draw(key, one(s, x)), RIGHT, BATCHES[:2]).codes == ()
 
 
 def test_masked_values_are_not_seen():
