@@ -97,8 +97,9 @@ class Linen(flax.linen.Module):
 
 
 @functools.partial(jax.jit, static_argnames=("model", "rate"))
-def _trained(model, variables, steps, rate):
+def _trained(model, momentum, variables, steps, rate):
     images, labels = jnp.asarray(IMAGES), jnp.asarray(LABELS)
+    model = model.clone(momentum=momentum)
 
     def step(variables, chosen):
         key = jax.random.key(chosen[0])
@@ -153,7 +154,8 @@ def descended(params, slope, rate):
 
 def trained(model, steps=300, rate=0.05):
     """By gradient descent."""
-    return _trained(model, started_linen(model, IMAGES[:2]), drawn(steps), rate)
+    # One program for all momenta.
+    return _trained(model.clone(momentum=0.0), model.momentum, started_linen(model, IMAGES[:2]), drawn(steps), rate)
 
 
 class Nnx(flax.nnx.Module):

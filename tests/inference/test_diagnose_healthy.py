@@ -122,7 +122,7 @@ def test_a_model_that_trains_keeps_its_mode():
 
 @pytest.mark.parametrize(
     "batches",
-    [BATCHES, [X], [X[:1000], X[1000:]], [X[:40]], [*BATCHES, X[:7]]],
+    [BATCHES, [X], [X[:1216], X[1216:]], [X[:40]], [*BATCHES, X[:7]]],
     ids=["20", "1", "2", "few", "short"],
 )
 def test_healthy_however_the_data_are_cut(batches):
