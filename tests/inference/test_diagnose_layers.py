@@ -183,3 +183,16 @@ def test_what_is_left_in_one_layer_is_left_in_the_others():
     report = diagnose(apply, {"clear": statistics(0), "hidden": hidden}, both)
     assert report.codes == ("BN106",)
     assert report["clear/0"].codes == ()
+
+
+def test_what_comes_before_it_in_any_batch_counts():
+    def apply(state, batch):
+        x = batch["x"]
+        if "noisy" in batch:
+            x += 0.01 * jax.random.normal(jax.random.key(0), x.shape)
+        return batch_norm(NONE, state, x, train=False)[0]
+
+    state = BatchNormState(*statistics(0.0), np.int32(99))
+    quiet = [{"x": x} for x in BATCHES]
+    assert "BN110" in diagnose(apply, state, [*quiet, {"x": X, "noisy": True}]).codes
+    assert "BN110" not in diagnose(apply, state, quiet).codes

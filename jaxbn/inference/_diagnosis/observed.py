@@ -100,8 +100,7 @@ def observe(
             for layer, seen in now.items():
                 data = [Data.of_batch(population(s), number, labels) for s in (seen, right[layer])]
                 one = _observed(model, layer, data[0], data[1], step)
-                key = layer[:2]
-                found[key] = one if key not in found else _merged(found[key], one)
+                found[layer.key] = one if layer.key not in found else _merged(found[layer.key], one)
     shared.any_batch(number)
     shared.any_layer(found)
     _checks.a_label_each(labels, number)
@@ -143,4 +142,10 @@ def _updates(model: Model, layer: Layer, step: int | None) -> int | None:
 
 
 def _merged(a: Observed, b: Observed) -> Observed:
-    return dataclasses.replace(a, now=a.now.merged(b.now), right=a.right.merged(b.right), sizes=[*a.sizes, *b.sizes])
+    return dataclasses.replace(
+        a,
+        layer=a.layer.united(b.layer),
+        now=a.now.merged(b.now),
+        right=a.right.merged(b.right),
+        sizes=[*a.sizes, *b.sizes],
+    )
