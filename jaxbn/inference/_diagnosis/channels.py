@@ -19,7 +19,7 @@ ENOUGH = 8
 FAR = 3.0
 # In standard deviations, the smaller of both: a channel that is further off is looked at alone.
 ALONE = 1.0
-# Samples of a batch.
+# Samples: what an average over so few may be off by is not looked at.
 BATCH = 64
 # What a squared coefficient must reach, on average, to say anything.
 DETERMINED = 0.01

@@ -125,15 +125,15 @@ def _few_far(channels: Channels) -> Finding | None:
     if not 0 < share <= FEW or not channels.others_fit:
         return None
     worst = int(np.argmax(channels.far_by))
-    first = int(np.flatnonzero(channels.kept)[worst])
+    number = int(np.flatnonzero(channels.kept)[worst])
     return found(
         "BN114",
-        f"{np.sum(channels.far)} of {channels.kept.size} channels, channel {first} most: mean "
+        f"{np.sum(channels.far)} of {channels.kept.size} channels, channel {number} most: mean "
         f"{channels.running_mean[worst]:.3g} and std {np.sqrt(channels.running_var[worst]):.3g}, where the data have "
         f"{channels.mean[worst]:.3g} and {channels.std[worst]:.3g}",
         "look at what feeds these channels (an input in another unit, a unit that was dead or edited), or recalibrate",
         channels=np.sum(channels.far),
-        channel=first,
+        channel=number,
         far_by=channels.far_by[worst],
         gap=channels.gap,
     )
