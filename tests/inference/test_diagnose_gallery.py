@@ -133,6 +133,21 @@ def another_unit():
     return one_of_64([batch * np.where(np.arange(64) == 5, np.float32(100), 1) for batch in WIDE])
 
 
+def one_of_64_before_a_norm():
+    """What the second norm sees in that channel is spoilt by the first."""
+    x = np.concatenate(WIDE)
+    right = BatchNormState(x.mean(0), x.var(0), np.int32(9))
+    far = right._replace(mean=at(5, 50)(right.mean))
+    after = BatchNormState(np.zeros(64, "float32"), np.full(64, 0.97, "float32"), np.int32(9))
+
+    def both(states, x):
+        for state in states:
+            x, _ = batch_norm(NONE, state, x, False)
+        return x
+
+    return of([far, after], WIDE, both)
+
+
 BOTH = ("one", "two")
 # A readable id, the layers that are broken, the code, and the diagnosis.
 GALLERY = [
@@ -172,6 +187,7 @@ GALLERY = [
     ("small-variance", ["batch_norm"], "BN114", lambda: one_of_64(var=lambda var: 1e-4 * var)),
     ("large-variance", ["batch_norm"], "BN114", lambda: one_of_64(var=lambda var: 1e4 * var)),
     ("another-unit", ["batch_norm"], "BN114", another_unit),
+    ("far-mean-before-a-norm", ["0"], "BN114", one_of_64_before_a_norm),
     ("far-mean-of-8", ["one"], "BN114", lambda: of(changed(settled(), "one", mean=at(2, 50)))),
 ]
 
