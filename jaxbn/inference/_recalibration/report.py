@@ -92,7 +92,7 @@ class Report:
 
 def moved(old_mean: Any, old_var: Any, new: Population, mean: Any, var: Any) -> Moved:
     """From old statistics to these, where the standard errors are those of the new data."""
-    xp = namespace(new.count)
+    xp = namespace((old_mean, old_var, new, mean, var))
     std, old_std = xp.sqrt(var), xp.sqrt(xp.maximum(old_var, 0))
     far, wide = _ratio(xp.abs(mean - old_mean), std), _ratio(std - old_std, std)
     # Of a real mean the direction is known.
@@ -102,7 +102,7 @@ def moved(old_mean: Any, old_var: Any, new: Population, mean: Any, var: Any) -> 
 
 def _ratio(a: Any, b: Any) -> Any:
     """Where nothing moved, 0."""
-    xp = namespace(a)
+    xp = namespace((a, b))
     ratio = xp.where(b > 0, a / xp.where(b > 0, b, xp.ones_like(b)), xp.copysign(xp.inf, a))
     return xp.where(a == 0, xp.zeros_like(ratio), ratio)
 
