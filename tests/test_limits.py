@@ -19,6 +19,7 @@ def test_squares_that_overflow_make_an_infinite_variance_and_no_nan(size):
     assert np.all(np.isfinite(state.mean))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("x", [noise(1, 3), np.full((5, 3), 7, "float32")])
 @pytest.mark.parametrize("epsilon", [0.0, 1e-46])
 def test_without_epsilon_equal_values_give_bias(x, epsilon):

@@ -120,6 +120,7 @@ def test_any_axis_is_a_moved_axis(axis):
         assert_close(moments(x, axis=axis), other, TOLERANCE["float32"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float32", "complex64"])
 @pytest.mark.parametrize("offset", [0.0, 1e6])
 def test_sync_is_the_whole_over_unequal_masks_and_empty_shards(offset, dtype):

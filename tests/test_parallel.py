@@ -165,6 +165,7 @@ def test_groups_share_a_batch_each(way):
     assert_batches(groups, arguments, program(way, True, groups=groups)(*arguments))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", [*map(marked, WAYS)])
 def test_nothing_anywhere(way):
     params, x, mask, dy = problem(masked=True)

@@ -114,6 +114,7 @@ def test_members_may_have_statistics_of_their_own():
     assert "all-gather" not in program.as_text()
 
 
+@pytest.mark.slow
 def test_an_explicitly_sharded_state_takes_moments_that_are_not():
     mesh = jax.make_mesh((2,), ("d",), axis_types=(jax.sharding.AxisType.Explicit,))
     with jax.set_mesh(mesh):

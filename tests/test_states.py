@@ -61,6 +61,7 @@ def carried(x, *, dtype="float32", averaging="ema", mask=None):
     return final
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize(
     ("dtype", "averaging"),

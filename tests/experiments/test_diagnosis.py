@@ -42,6 +42,7 @@ def test_running_against_population_statistics_by_channel(tmp_path, drawn):
     np.testing.assert_allclose(np.polyfit(mean, running_mean, 1)[0], 1 - 0.999**700, rtol=0.05)
 
 
+@pytest.mark.slow
 def test_what_is_broken_is_left_out(tmp_path, drawn, monkeypatch):
     """Drawn as the docs show it."""
     broken = changed(changed(settled(), "one", mean=at(2, np.nan)), "two", var=at(0, -3))

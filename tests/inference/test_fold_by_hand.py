@@ -45,6 +45,7 @@ def test_to_affine_of_complex_statistics():
     assert_close(x * multiplier[None] + shift[None], batch_norm(params, state, x, False)[0])
 
 
+@pytest.mark.slow
 def test_to_affine_under_jit_and_vmap():
     params, state = parts(4)
     assert_close(jax.jit(to_affine)(params, state), to_affine(params, state))
@@ -101,6 +102,7 @@ def test_a_bias_of_the_size_of_the_mean_loses_no_digits():
     assert_close(bias, np.float32([-0.5]), tolerance=0)
 
 
+@pytest.mark.slow
 def test_double_precision():
     with jax.enable_x64(True):
         params, state = parts(4, "float64")

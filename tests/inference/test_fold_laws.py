@@ -379,6 +379,7 @@ def test_known_outputs_and_what_is_not_needed():
     assert_close(function(weights, numbers(3, 4))["state"], v["norm"])
 
 
+@pytest.mark.slow
 def test_a_kernel_that_is_computed():
     """Standardised weights: known, and no norm of the data."""
     v = {"kernel": numbers(4, 5), "norm": norm_variables(5)}
@@ -451,6 +452,7 @@ def test_a_norm_of_wide_numbers_does_not_go_into_a_narrow_layer():
     assert report.norms[0].kept.endswith("which takes bfloat16")
 
 
+@pytest.mark.slow
 def test_rounding_on_the_way_widens_the_bound():
     v = {"a": numbers(40, 50), "norm": norm_variables(50), "b": numbers(50, 5, seed=2)}
 
@@ -462,6 +464,7 @@ def test_rounding_on_the_way_widens_the_bound():
     assert report.bound == 5e-2
 
 
+@pytest.mark.slow
 def test_double_precision():
     with jax.enable_x64(True):
         v = {"kernel": numbers(4, 5, dtype=float), "norm": norm_variables(5, dtype=float)}

@@ -39,6 +39,7 @@ def test_rounded_data_are_no_excuse():
         fold(lambda v, x: far(v, x.astype("bfloat16").astype("float32")), V, X)
 
 
+@pytest.mark.slow
 def test_masked_logits_may_be_infinite():
     def masked(v, x):
         return jnp.where(jnp.arange(5)[None] < 3, f(v, x), -jnp.inf)

@@ -43,6 +43,7 @@ def test_other_weights_of_the_same_name_are_refused(f):
         function(weights, X[:1])
 
 
+@pytest.mark.slow
 def test_constants_are_known_by_their_values():
     def f(v, x):
         first, second = (A, B) if len(x) > 1 else (B, A)
@@ -75,6 +76,7 @@ def test_as_many_places_as_channels_and_products_of_a_precision_are_no_other_wei
         assert_close(jax.jit(function)(weights, part), jax.jit(f)(v, part))
 
 
+@pytest.mark.slow
 def test_the_number_of_places_in_a_mean_is_no_part_of_the_layer_after_it():
     function, weights, report = fold(lambda v, x: norm(v["norm"], x.mean(1)) @ v["k"], V, numbers(2, 3, 4))
     assert len(report.folded) == 1

@@ -74,6 +74,7 @@ def test_masked_is_filtered(name, poison):
     assert report["one"].samples.max() == KEEP.sum()
 
 
+@pytest.mark.slow
 def test_weights_are_repetition():
     net, repeats = functional(), np.random.default_rng(3).integers(0, 4, [40, 1])
     new, report = recalibrate(
@@ -153,6 +154,7 @@ def raw(variables):
     return {path: np.array(jax.random.key_data(leaf) if is_key(leaf) else leaf) for path, leaf in leaves.items()}
 
 
+@pytest.mark.slow
 @every_net
 def test_inputs_stay_and_nothing_but_statistics_changes(make):
     net = make()
@@ -168,6 +170,7 @@ def test_inputs_stay_and_nothing_but_statistics_changes(make):
     assert all(after[path].dtype == before[path].dtype for path in before)
 
 
+@pytest.mark.slow
 def test_other_collections_and_modes_stay():
     net = linen(jaxbn.linen.BatchNorm)
     variables = {**net.variables, "cache": {"steps": jnp.array(3)}, "notes": "kept"}
@@ -221,6 +224,7 @@ def test_what_is_no_array_is_traced_once_for_each_value():
     assert report["batch_norm"].samples.tolist() == [22] * 5
 
 
+@pytest.mark.slow
 def test_values_at_other_places_and_of_other_kinds_are_others():
     heard = []
     program = Program(lambda _, batch: heard.append(batch))

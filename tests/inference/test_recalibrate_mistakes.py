@@ -240,6 +240,7 @@ def test_a_batch_that_holds_no_array_is_named_beside_the_error_of_apply():
     assert "without arrays" not in str(getattr(caught.value, "__notes__", ""))
 
 
+@pytest.mark.slow
 def test_another_thread_may_train_meanwhile():
     trained = []
 

@@ -15,6 +15,7 @@ FILES = sorted(ROOT.joinpath("jaxbn", "interop").glob("*.py"))
 FRAMEWORKS = {"flax", "torch", "keras", "haiku", "equinox", "tensorflow"}
 
 
+@pytest.mark.slow
 def test_no_framework_is_loaded():
     loaded = modules_after("import jaxbn.interop")
     assert "jaxbn.interop.torch" in loaded
@@ -27,6 +28,7 @@ def test_every_file_needs_jax_and_numpy_alone(path):
     assert not {name for name in imported(path) if name in ("jaxbn.linen", "jaxbn.nnx")}
 
 
+@pytest.mark.slow
 def test_the_library_does_not_load_it():
     assert "jaxbn.interop" not in modules_after("import jaxbn")
 

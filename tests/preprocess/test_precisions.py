@@ -12,6 +12,7 @@ from tests.tolerances import TOLERANCE, assert_close, assert_same
 few_fits = pytest.mark.parametrize("fit", FEW.values(), ids=FEW)
 
 
+@pytest.mark.slow
 @few_fits
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_half_precision_goes_in_and_out(fit, dtype):

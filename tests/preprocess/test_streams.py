@@ -89,6 +89,7 @@ def test_only_the_ratio_of_weights_matters(name):
     assert_same_fit(SCALINGS[name](x, mask=weights * 1e-3), SCALINGS[name](x, mask=weights * 1e3), x)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["standardize", "min-max"])
 def test_every_value_may_have_a_weight_of_its_own(name):
     x = table(offset=100.0)

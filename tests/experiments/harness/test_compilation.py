@@ -33,6 +33,7 @@ def test_it_lies_in_the_users_cache_folder(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_a_relative_cache_folder_is_ignored(tmp_path: Path) -> None:
     expected = [str(tmp_path / ".cache" / "jaxbn" / "xla"), "0.1"]
     assert chosen({"HOME": str(tmp_path), "XDG_CACHE_HOME": "relative"}) == expected

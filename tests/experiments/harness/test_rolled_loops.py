@@ -19,6 +19,7 @@ def test_loops_are_not_unrolled_unless_the_user_has_other_wishes(own: str, monke
     assert os.environ["XLA_FLAGS"] == (own if "extra_options" in own else f"{own} {ours}".strip())
 
 
+@pytest.mark.slow
 def test_the_compiler_takes_it() -> None:
     program = """
 import jax

@@ -58,6 +58,7 @@ def test_conv_bn_is_shown_with_both_statistics_beside_the_tutorials_readings(
     assert running.get_color() == errors.lines[1].get_color() != errors.lines[0].get_color()
 
 
+@pytest.mark.slow
 def test_a_whole_folder_is_drawn_anew(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write(tmp_path, "conv-bn", {1: [0.1, 0.2]}, test_batch_stats_acc=0.3)
     write(tmp_path, "mlp", {1: [1.0]})
