@@ -38,6 +38,9 @@ def numbers(*shape, seed=1, dtype=np.float32):
     return np.random.default_rng(seed).normal(size=shape).astype(dtype)
 
 
+X = numbers(2, 9, 9, 4)
+
+
 def randomised(variables):
     """Numbers as after training, for variables or their shapes: some positive, kernels that keep sizes."""
     random = np.random.default_rng(0)

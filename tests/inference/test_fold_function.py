@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from jaxbn.inference import fold
-from tests.inference.nets_fold import conv, norm, norm_variables, numbers, primitives
+from tests.inference.nets_fold import X, conv, norm, norm_variables, numbers, primitives
 from tests.tolerances import GRADIENT, assert_close
 
 pytestmark = pytest.mark.slow
@@ -22,7 +22,6 @@ VARIABLES = {
     "norm": norm_variables(6),
     "kept": norm_variables(6, seed=2),
 }
-X = numbers(2, 9, 9, 4)
 
 
 def f(v, x):
