@@ -25,7 +25,8 @@ FORMS = {"cells": CELLS, "channels-last": CHANNELS_LAST}
         ("mlp-bn", "cells", 1, "bfloat16"),
         ("conv-bn", "cells", 2, "float32"),
         ("conv-bn", "channels-last", 2, "bfloat16"),
-        ("depthwise", "cells", 5, "bfloat16"),
+        # Not in bfloat16, in which XLA of jax 0.12 compiles it wrongly for a CPU, with Flax's own norms too.
+        ("depthwise", "cells", 5, "float32"),
     ],
 )
 def test_every_norm_of_the_nets_is_folded(
