@@ -28,8 +28,8 @@ def fold(
     Convolutions of every kind and matrix products whose kernels depend on the variables alone take up what is added to
     and multiplied with their results, channel by channel, and with their data (a shift only if they do not pad). The
     program of `f` is all that counts, not the framework that wrote it. Values that are used more than once are computed
-    as they were, and the bodies of `scan`, `while` and `cond` are left alone; the report says so. Kernels are folded in
-    at least float32 and rounded once.
+    as they were, and the bodies of `scan`, `while` and `cond` are left alone; the report says so. Kernels and biases
+    are folded in at least float32 and rounded once.
 
     Args:
         f: `f(variables, x)`, the model in evaluation, e.g. `lambda v, x: model.apply(v, x, train=False)`; traced, and

@@ -18,9 +18,11 @@ NOWHERE, TAKEN_AWAY, HEARD = 0, 1, 2
 
 
 class Flow(NamedTuple):
-    """Attributes:
-    unchanged: of each output, whether it is one of the variables as it is, such as a state that is returned.
-    taken_away: the leaves of which all that is added to something is taken away by batch norms.
+    """Where the variables get to.
+
+    Attributes:
+        unchanged: of each output, whether it is one of the variables as it is, such as a state that is returned.
+        taken_away: the leaves of which all that is added to something is taken away by batch norms.
     """
 
     unchanged: list[bool]

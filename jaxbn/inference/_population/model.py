@@ -13,12 +13,14 @@ from jaxbn.inference._layers import NAMELESS, layer_names, variable_names
 
 
 class Model(NamedTuple):
-    """Attributes:
-    leaves: of the variables.
-    paths: of each leaf, its name.
-    layers: of each leaf, the name of the layer that it belongs to.
-    given: from leaves to what `apply` gets; a model of nnx evaluates.
-    rebuilt: from leaves to variables of the same kind.
+    """The variables of a model, leaf by leaf.
+
+    Attributes:
+        leaves: of the variables.
+        paths: of each leaf, its name.
+        layers: of each leaf, the name of the layer that it belongs to.
+        given: from leaves to what `apply` gets; a model of nnx evaluates.
+        rebuilt: from leaves to variables of the same kind.
     """
 
     leaves: list[Any]

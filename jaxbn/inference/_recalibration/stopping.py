@@ -12,9 +12,11 @@ from jaxbn.inference._population.seen import Seen
 
 
 class Enough(NamedTuple):
-    """Attributes:
-    samples: so many at each layer, or `None`.
-    tolerance: no standard error above this, in standard deviations, or `None`.
+    """What is enough.
+
+    Attributes:
+        samples: so many at each layer, or `None`.
+        tolerance: no standard error above this, in standard deviations, or `None`.
     """
 
     samples: int | None
