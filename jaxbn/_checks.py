@@ -1,6 +1,6 @@
 """Every check of arguments of the core and the layers, and the wording of their errors.
 
-`interop`, `preprocess` and `inference` each have a file of checks for what only they can be given.
+`interop`, `preprocess`, `inference` and `variants` each have a file of checks for what only they can be given.
 
 Only static facts raise: dtypes, shapes, ranges of Python numbers. Values inside `jit` never do. A wrong dtype or type
 is a `TypeError`, a wrong shape or value a `ValueError`; the sentence names the argument, what was expected, what
@@ -173,7 +173,7 @@ def fits(params: Any, state: Any, x: jax.Array, feature_axes: Sequence[int], *, 
     expected = tuple(x.shape[a] for a in feature_axes)
     if not (hasattr(params, "scale") and hasattr(params, "bias")):
         raise TypeError(f"`params` must be BatchNormParams, got {type(params).__name__}; see init_batch_norm.")
-    _is_state(state)
+    is_state(state)
     parts = {
         "params.scale": params.scale,
         "params.bias": params.bias,
@@ -199,7 +199,7 @@ def fits(params: Any, state: Any, x: jax.Array, feature_axes: Sequence[int], *, 
         )
 
 
-def _is_state(state: Any) -> None:
+def is_state(state: Any) -> None:
     if not (hasattr(state, "mean") and hasattr(state, "var") and hasattr(state, "count")):
         raise TypeError(f"`state` must be BatchNormState, got {type(state).__name__}; see init_batch_norm.")
 
@@ -225,7 +225,7 @@ def _state_dtypes(state: Any) -> None:
 
 def state_values(state: Any) -> None:
     """Types, shapes and values of a state that is no tracer."""
-    _is_state(state)
+    is_state(state)
     if any(isinstance(part, jax.core.Tracer) for part in (state.mean, state.var, state.count)):
         raise TypeError("`state` must hold values, got a traced array; call check_state outside of jit, vmap and grad.")
     _state_dtypes(state)

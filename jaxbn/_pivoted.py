@@ -111,14 +111,37 @@ def merge(parts: Pivoted) -> Pivoted:
 
 def sync(local: Pivoted, axis_name: AxisName, groups: Groups = None) -> Pivoted:
     """Merge over a mapped axis, with one collective, whose result is known to be the same on every device."""
-    pivot, count, offset, m2 = local
-    everyone = gather(jnp.stack([count, m2, *real_parts(pivot), *real_parts(offset)]), axis_name)
-    count, m2, *parts = jnp.moveaxis(everyone, 1, 0)
+    everyone = gather(_packed(local), axis_name)
+    parts = _unpacked(jnp.moveaxis(everyone, 1, 0))
     if groups is not None:
-        same = _same_group(groups, len(count))[lax.axis_index(axis_name)]
-        count = jnp.where(same.reshape(-1, *[1] * (count.ndim - 1)), count, 0)
+        same = _same_group(groups, len(everyone))[lax.axis_index(axis_name)]
+        same = same.reshape(-1, *[1] * (parts.count.ndim - 1))
+        parts = parts._replace(count=jnp.where(same, parts.count, 0))
+    return merge(parts)
+
+
+def at_hand(parts: Pivoted) -> Pivoted:
+    """The same parts, along the leading axis, before they are merged: where devices share them, all parts on each.
+
+    As indexed by their own numbers: what partitions programs sends all that is indexed in one message, and would send
+    one for every sum of a merge.
+    """
+    packed = _packed(parts)
+    sharing = jax.typeof(packed).sharding.spec
+    if sharing[1] is not None:
+        return _unpacked(jax.sharding.reshard(packed, jax.P(sharing[0], None, *sharing[2:])))
+    return _unpacked(packed.at[:, jnp.arange(packed.shape[1])].get(mode="promise_in_bounds", unique_indices=True))
+
+
+def _packed(parts: Pivoted) -> jax.Array:
+    pivot, count, offset, m2 = parts
+    return jnp.stack([count, m2, *real_parts(pivot), *real_parts(offset)])
+
+
+def _unpacked(packed: jax.Array) -> Pivoted:
+    count, m2, *parts = packed
     pivot, offset = parts if len(parts) == 2 else (lax.complex(*parts[:2]), lax.complex(*parts[2:]))
-    return merge(Pivoted(pivot, count, offset, m2))
+    return Pivoted(pivot, count, offset, m2)
 
 
 def divisor(count: jax.Array) -> jax.Array:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,12 +12,11 @@ from jax.typing import ArrayLike, DTypeLike
 
 from jaxbn import _checks
 from jaxbn._affine import affine, apply_affine
-from jaxbn._layout import as_given, ascending
 from jaxbn._numbers import statistics_dtype
+from jaxbn._phases import check, chosen, evaluate, learned, prepared, running
 from jaxbn._pivoted import AxisName, of_batch, sync
 from jaxbn._residuals import counted
-from jaxbn.moments import rounded
-from jaxbn.running import Averaging, BatchNormState, Initializer, init_state, update_state
+from jaxbn.running import Averaging, BatchNormState, Initializer, State, init_state
 
 
 class BatchNormParams(NamedTuple):
@@ -83,7 +81,7 @@ def init_batch_norm(
 
 def batch_norm(
     params: BatchNormParams,
-    state: BatchNormState,
+    state: State,
     x: ArrayLike,
     train: ArrayLike,
     *,
@@ -95,7 +93,7 @@ def batch_norm(
     axis_index_groups: Sequence[Sequence[int]] | None = None,
     averaging: Averaging = "ema",
     ddof: Literal[0, 1] = 0,
-) -> tuple[jax.Array, BatchNormState]:
+) -> tuple[jax.Array, State]:
     """Normalise every feature of a batch, and keep running statistics for evaluation.
 
     `y = scale * (x - mean) / sqrt(var + epsilon) + bias`, with mean and biased variance of the batch over all axes but
@@ -138,33 +136,25 @@ def batch_norm(
         Ioffe and Szegedy, "Batch normalization: accelerating deep network training by reducing internal covariate
         shift", ICML 2015, algorithm 1 (training) and algorithm 2 (evaluation).
     """
+    rule: Any = {"momentum": momentum, "averaging": averaging, "ddof": ddof}
     x = _checks.data(x)
     axes = _checks.axes(axis, x.ndim)
-    _checks.fits(params, state, x, axes)
-    _checks.momentum(momentum)
-    _checks.epsilon(epsilon)
-    train = _checks.flag("train", train)
-    weights = _checks.mask(mask, x)
-    _checks.groups_need_axis(axis_index_groups, axis_name)
-    _checks.update_rule(averaging, ddof)
-
+    check(params, state, x, axes, epsilon=epsilon, axis_name=axis_name, axis_index_groups=axis_index_groups, **rule)
+    train, weights = _checks.flag("train", train), _checks.mask(mask, x)
     if train is False:
-        return _evaluate(params, x, weights, state.mean, state.var, axes, epsilon), state
+        return evaluate(params, state, x, weights, axes, epsilon), state
+
     ordered, wide = tuple(sorted(axes)), counted(x, weights).astype(statistics_dtype(x.dtype))
     batch = of_batch(ordered, x, wide, weights)
     if axis_name is not None:
         batch = sync(batch, axis_name, axis_index_groups)
-    moments = jax.tree.map(lambda part: as_given(part, axes), rounded(batch))
-    new_state = update_state(state, moments, momentum=momentum, averaging=averaging, ddof=ddof)
+    new_state = learned(state, batch, axes, **rule)
 
     center, var = batch.center, batch.var
     if train is not True:
-        mean, running_var = (ascending(part, axes) for part in (state.mean, state.var))
-        running = (mean.astype(wide.dtype), jnp.zeros_like(center[1])), running_var.astype(var.dtype)
-        (center, var), new_state = jax.tree.map(
-            functools.partial(jnp.where, train), ((center, var), new_state), (running, state)
-        )
-    multiplier, shift = affine(*_prepared(params, axes, wide.dtype), center[0], var, epsilon)
+        (center, var), new_state = chosen(train, ((center, var), new_state), (running(state, axes, batch), state))
+    scale, bias = prepared(params, axes, wide.dtype)
+    multiplier, shift = affine(scale, bias, center[0], var, epsilon)
     y = apply_affine(ordered, x, wide, weights, center, multiplier, shift)
     return counted(y, weights).astype(x.dtype), new_state
 
@@ -211,25 +201,4 @@ def normalize(
     state = BatchNormState(jnp.asarray(mean), jnp.asarray(var), jnp.zeros((), jnp.int32))
     _checks.fits(params, state, x, axes, of="")
     _checks.epsilon(epsilon)
-    return _evaluate(params, x, None, state.mean, state.var, axes, epsilon)
-
-
-def _evaluate(
-    params: BatchNormParams,
-    x: jax.Array,
-    weights: jax.Array | None,
-    mean: jax.Array,
-    var: jax.Array,
-    axes: Sequence[int],
-    epsilon: ArrayLike,
-) -> jax.Array:
-    wide = counted(x, weights).astype(statistics_dtype(x.dtype))
-    mean, var = ascending(mean, axes).astype(wide.dtype), ascending(var, axes).astype(wide.real.dtype)
-    multiplier, shift = affine(*_prepared(params, axes, wide.dtype), mean, var, epsilon)
-    y = apply_affine(tuple(sorted(axes)), x, wide, weights, (mean, None), multiplier, shift)
-    return counted(y, weights).astype(x.dtype)
-
-
-def _prepared(params: BatchNormParams, axes: Sequence[int], dtype: DTypeLike) -> BatchNormParams:
-    """Parameters in the order of the data, and in the precision of the statistics."""
-    return BatchNormParams(*(None if p is None else ascending(p, axes).astype(dtype) for p in params))
+    return evaluate(params, state, x, None, axes, epsilon)

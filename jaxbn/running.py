@@ -6,7 +6,7 @@ Momentum is the weight of the OLD value, as in Flax, Haiku, Equinox and Keras; P
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +16,7 @@ from jax.typing import ArrayLike, DTypeLike
 
 from jaxbn import _checks
 from jaxbn._numbers import statistics_dtype
-from jaxbn.moments import Moments
+from jaxbn.moments import Moments, merge_moments
 
 Initializer = Callable[..., jax.Array]
 Averaging = Literal["ema", "warmup", "cumulative"]
@@ -34,6 +34,29 @@ class BatchNormState(NamedTuple):
     mean: jax.Array
     var: jax.Array
     count: jax.Array  # type: ignore[assignment]  # the field's name hides tuple.count
+
+
+class AccumulatingState(NamedTuple):
+    """Running statistics that learn from several micro-batches at once, see `jaxbn.variants.accumulate`.
+
+    Attributes:
+        mean: `[features]`.
+        var: `[features]`, real.
+        count: int32 `[]`, the training updates seen.
+        pending: `Moments` of the micro-batches since the last update, merged.
+        seen: int32 `[]`, how many those are.
+        micro_batches: int32 `[]`, how many make an update.
+    """
+
+    mean: jax.Array
+    var: jax.Array
+    count: jax.Array  # type: ignore[assignment]
+    pending: Moments
+    seen: jax.Array
+    micro_batches: jax.Array
+
+
+State = TypeVar("State", BatchNormState, AccumulatingState)
 
 
 def init_state(
@@ -96,13 +119,13 @@ def check_state(state: BatchNormState) -> None:
 
 
 def update_state(
-    state: BatchNormState,
+    state: State,
     moments: Moments,
     *,
     momentum: ArrayLike = 0.99,
     averaging: Averaging = "ema",
     ddof: Literal[0, 1] = 0,
-) -> BatchNormState:
+) -> State:
     """Running statistics after one more batch.
 
     `running = m_t * running + (1 - m_t) * batch`, with `m_t = momentum` for `"ema"`, `min(momentum, t / (t + 1))` for
@@ -110,7 +133,7 @@ def update_state(
     the first update. The batch variance is `m2 / (count - ddof)`.
 
     Args:
-        state: `BatchNormState` of `[features]` arrays.
+        state: `BatchNormState` of `[features]` arrays, or one that accumulates.
         moments: `Moments` of `[features]` arrays, as from `batch_moments`.
         momentum: the weight of the old value, between 0 and 1.
         averaging: `"ema"`, `"warmup"` or `"cumulative"`.
@@ -136,6 +159,8 @@ def update_state(
     _checks.momentum(momentum)
     _checks.update_rule(averaging, ddof)
     _checks.moments_fit_state(moments, state)
+    if isinstance(state, AccumulatingState):
+        return _accumulated(state, moments, momentum=momentum, averaging=averaging, ddof=ddof)
     state, (count, mean, m2) = lax.stop_gradient((state, moments))
 
     # `1 - momentum` before it is rounded: 1 - 0.99 is 0.01, and in float32 0.00999999.
@@ -167,3 +192,14 @@ def update_state(
         blend(state.var, var, degrees > 0),
         state.count + jnp.any(count > 0).astype(state.count.dtype),
     )
+
+
+def _accumulated(state: AccumulatingState, moments: Moments, **rule: Any) -> AccumulatingState:
+    """One update from all micro-batches, at the last of them; until then they are merged."""
+    pending = Moments(*(new.astype(old.dtype) for new, old in zip(moments, state.pending, strict=True)))
+    pending = lax.stop_gradient(merge_moments(state.pending, pending))
+    seen, old = state.seen + 1, BatchNormState(*state[:3])
+    due = seen >= state.micro_batches
+    new = jax.tree.map(lambda a, b: jnp.where(due, a, b), update_state(old, pending, **rule), old)
+    kept = Moments(*(jnp.where(due, 0, part) for part in pending))
+    return AccumulatingState(new.mean, new.var, new.count, kept, jnp.where(due, 0, seen), state.micro_batches)
