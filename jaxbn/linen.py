@@ -14,7 +14,7 @@ from jax.typing import ArrayLike
 
 from jaxbn import _checks, _flax
 from jaxbn.normalization import BatchNormParams
-from jaxbn.running import Averaging, BatchNormState, Initializer
+from jaxbn.running import Averaging, Initializer
 
 
 class BatchNorm(nn.BatchNorm):
@@ -57,6 +57,12 @@ class BatchNorm(nn.BatchNorm):
         averaging: `"ema"`, `"warmup"` or `"cumulative"`; the last two keep a `count` in `batch_stats`, which has to be
             set beside statistics that come from elsewhere, or the first batch replaces them.
         ddof: 1 for an unbiased running variance, as in PyTorch.
+        ghost_size: so many neighbours along axis 0 are normalised together, as by `jaxbn.variants.ghost_batch_norm`.
+        r_max: with `d_max`, the limits of `jaxbn.variants.batch_renorm`: numbers, which may be traced, or schedules,
+            as of optax, of the training updates that the layer has seen; for those it keeps a `count`.
+        d_max: see `r_max`.
+        micro_batches: the running statistics learn once from so many calls, as by `jaxbn.variants.accumulate`; beside
+            `optax.MultiSteps(optimizer, micro_batches)`. The layer then keeps `pending_...` in `batch_stats`.
 
     Example:
         >>> import jax
@@ -90,6 +96,10 @@ class BatchNorm(nn.BatchNorm):
     var_init: Initializer = initializers.ones
     averaging: Averaging = "ema"
     ddof: Literal[0, 1] = 0
+    ghost_size: int | None = None
+    r_max: _flax.Limit = None
+    d_max: _flax.Limit = None
+    micro_batches: int = 1
 
     @nn.compact
     def __call__(
@@ -130,14 +140,15 @@ class BatchNorm(nn.BatchNorm):
 
             return self.variable("batch_stats", name, value)
 
-        mean = statistic("mean", self.mean_init, stats_dtype)
-        var = statistic("var", self.var_init, jnp.finfo(stats_dtype).dtype)
-        count = None
-        if self.averaging != "ema":
-            count = self.variable("batch_stats", "count", lambda: jnp.zeros((), jnp.int32))
+        kept = {
+            "mean": statistic("mean", self.mean_init, stats_dtype),
+            "var": statistic("var", self.var_init, jnp.finfo(stats_dtype).dtype),
+        }
+        for name in _flax.further(self.averaging, self.r_max, self.d_max, self.micro_batches):
+            kept[name] = self.variable("batch_stats", name, _flax.nothing, name, kept["mean"].value)
         y, state = _flax.normalise(
             params,
-            BatchNormState(mean.value, var.value, jnp.zeros((), jnp.int32) if count is None else count.value),
+            _flax.to_state({name: variable.value for name, variable in kept.items()}, self.micro_batches),
             x,
             train,
             self.dtype,
@@ -150,9 +161,12 @@ class BatchNorm(nn.BatchNorm):
             axis_index_groups=None if self.is_initializing() else self.axis_index_groups,
             averaging=self.averaging,
             ddof=self.ddof,
+            ghost_size=self.ghost_size,
+            r_max=self.r_max,
+            d_max=self.d_max,
         )
         if train is not False and not self.is_initializing():
-            mean.value, var.value = state.mean, state.var
-            if count is not None:
-                count.value = state.count
+            new = _flax.from_state(state)
+            for name, variable in kept.items():
+                variable.value = new[name]
         return y

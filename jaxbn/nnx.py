@@ -21,7 +21,7 @@ from jaxbn import _checks, _flax
 from jaxbn._outside import outside_of_vmap
 from jaxbn.moments import Moments, batch_moments, sync_moments
 from jaxbn.normalization import BatchNormParams
-from jaxbn.running import Averaging, BatchNormState, Initializer, init_state, update_state
+from jaxbn.running import Averaging, Initializer, init_state, update_state
 
 
 def keep_digits(arrays: tuple[Any, ...], *, dtype: Dtype | None = None) -> tuple[Any, ...]:
@@ -73,6 +73,13 @@ class BatchNorm(nnx.BatchNorm):
             set beside statistics that come from elsewhere, or the first batch replaces them. Set later, on the layer,
             it adds that variable where it is missing, which has to happen before `nnx.split`.
         ddof: 1 for an unbiased running variance, as in PyTorch.
+        ghost_size: so many neighbours along axis 0 are normalised together, as by `jaxbn.variants.ghost_batch_norm`.
+        r_max: with `d_max`, the limits of `jaxbn.variants.batch_renorm`: numbers or schedules, as of optax, of the
+            training updates that the layer has seen; for those it keeps a `BatchStat` named `count`.
+        d_max: see `r_max`.
+        micro_batches: the running statistics learn once from so many calls, as by `jaxbn.variants.accumulate`; beside
+            `optax.MultiSteps(optimizer, micro_batches)`. The layer then keeps `BatchStat`s named `pending_...`. What
+            is said of setting `averaging` later holds for these options too.
 
     Example:
         >>> from flax import nnx
@@ -113,6 +120,10 @@ class BatchNorm(nnx.BatchNorm):
         var_init: Initializer = initializers.ones,
         averaging: Averaging = "ema",
         ddof: Literal[0, 1] = 0,
+        ghost_size: int | None = None,
+        r_max: _flax.Limit = None,
+        d_max: _flax.Limit = None,
+        micro_batches: int = 1,
     ) -> None:
         shape = _checks.features(num_features, "num_features")
         _checks.update_rule(averaging, ddof)
@@ -147,18 +158,25 @@ class BatchNorm(nnx.BatchNorm):
         self.axis_index_groups = axis_index_groups
         self.use_fast_variance = use_fast_variance
         self.promote_dtype = promote_dtype
-        self.averaging = averaging
         self.ddof = ddof
+        self.ghost_size = ghost_size
+        self.r_max = r_max
+        self.d_max = d_max
+        self.micro_batches = micro_batches
+        self.averaging = averaging
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name == "averaging":
             _checks.update_rule(value, 0)
-            # Here and not in the first call: a state that `scan` carries can't get a variable on the way.
-            if value != "ema" and not hasattr(self, "count"):
-                # One for each member of an ensemble, whose statistics have leading axes.
-                members = self.mean[...].shape[: -len(_checks.features(self.num_features))]
-                self.count = nnx.BatchStat(jnp.zeros(members, jnp.int32))
         super().__setattr__(name, value)
+        # Here and not in the first call: a state that `scan` carries can't get a variable on the way.
+        if name in _KEEPING and all(hasattr(self, option) for option in _KEEPING):
+            mean = self.mean[...]
+            # One for each member of an ensemble, whose statistics have leading axes.
+            members = mean.shape[: -len(_checks.features(self.num_features))]
+            for further in self._further():
+                if not hasattr(self, further):
+                    setattr(self, further, nnx.BatchStat(_flax.nothing(further, mean, members)))
 
     def __call__(
         self, x: ArrayLike, use_running_average: ArrayLike | None = None, *, mask: ArrayLike | None = None
@@ -198,6 +216,9 @@ class BatchNorm(nnx.BatchNorm):
             axis_index_groups=self.axis_index_groups,
             averaging=self.averaging,
             ddof=self.ddof,
+            ghost_size=self.ghost_size,
+            r_max=self.r_max,
+            d_max=self.d_max,
         )
         if train is not False:
             try:
@@ -215,16 +236,18 @@ class BatchNorm(nnx.BatchNorm):
                 self._remember_outside(seen, x)
         return y
 
-    def _state(self) -> BatchNormState:
-        count = jnp.zeros((), jnp.int32) if self.averaging == "ema" else self.count[...]
-        return BatchNormState(self.mean[...], self.var[...], count)
+    def _further(self) -> tuple[str, ...]:
+        return _flax.further(*(getattr(self, option) for option in _KEEPING))
 
-    def _remember(self, state: BatchNormState) -> None:
-        # Not `[...] = `, which keeps the dtype: that of Flax's own variables may be too narrow.
-        self.mean.set_value(state.mean)
-        self.var.set_value(state.var)
-        if self.averaging != "ema":
-            self.count.set_value(state.count)
+    def _state(self) -> Any:
+        names = ("mean", "var", *self._further())
+        return _flax.to_state({name: getattr(self, name)[...] for name in names}, self.micro_batches)
+
+    def _remember(self, state: Any) -> None:
+        new = _flax.from_state(state)
+        for name in ("mean", "var", *self._further()):
+            # Not `[...] = `, which keeps the dtype: that of Flax's own variables may be too narrow.
+            getattr(self, name).set_value(new[name])
 
     def _remember_outside(self, moments: Moments, members: jax.Array) -> None:
         """Remember moments where the layer is at home, if the transformations around this place have a way out."""
@@ -251,6 +274,8 @@ class BatchNorm(nnx.BatchNorm):
             self.use_running_average = use_running_average
 
 
+# The options by which a layer keeps more than mean and variance.
+_KEEPING = ("averaging", "r_max", "d_max", "micro_batches")
 _NO_FLAG = (
     "`use_running_average` must be given, to the constructor of BatchNorm, in the call, or by "
     "nnx.view(model, use_running_average=...), got None everywhere."

@@ -10,10 +10,10 @@ import jax.numpy as jnp
 from jax.nn import initializers
 from jax.typing import ArrayLike, DTypeLike
 
-from jaxbn import _checks
+from jaxbn import _checks, _phases
 from jaxbn._affine import affine, apply_affine
 from jaxbn._numbers import statistics_dtype
-from jaxbn._phases import check, chosen, evaluate, learned, prepared, running
+from jaxbn._phases import check, chosen, prepared, running
 from jaxbn._pivoted import AxisName, of_batch, sync
 from jaxbn._residuals import counted
 from jaxbn.running import Averaging, BatchNormState, Initializer, State, init_state
@@ -142,13 +142,13 @@ def batch_norm(
     check(params, state, x, axes, epsilon=epsilon, axis_name=axis_name, axis_index_groups=axis_index_groups, **rule)
     train, weights = _checks.flag("train", train), _checks.mask(mask, x)
     if train is False:
-        return evaluate(params, state, x, weights, axes, epsilon), state
+        return _phases.evaluate(params, state, x, weights, axes, epsilon), state
 
     ordered, wide = tuple(sorted(axes)), counted(x, weights).astype(statistics_dtype(x.dtype))
     batch = of_batch(ordered, x, wide, weights)
     if axis_name is not None:
         batch = sync(batch, axis_name, axis_index_groups)
-    new_state = learned(state, batch, axes, **rule)
+    new_state = _phases.learned(state, batch, axes, **rule)
 
     center, var = batch.center, batch.var
     if train is not True:
@@ -201,4 +201,4 @@ def normalize(
     state = BatchNormState(jnp.asarray(mean), jnp.asarray(var), jnp.zeros((), jnp.int32))
     _checks.fits(params, state, x, axes, of="")
     _checks.epsilon(epsilon)
-    return evaluate(params, state, x, None, axes, epsilon)
+    return _phases.evaluate(params, state, x, None, axes, epsilon)

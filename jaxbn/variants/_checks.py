@@ -45,3 +45,11 @@ def ghost_size(value: Any, x: jax.Array, feature_axes: Sequence[int]) -> None:
             f"`ghost_size` must divide the examples that each device holds of an explicitly sharded `x`, got {value} "
             f"for {x.shape[0]} examples on {devices} devices; choose e.g. {max(x.shape[0] // devices, 1)}."
         )
+
+
+def one_variant(ghost_size: Any, r_max: Any, d_max: Any) -> None:
+    """The options of a layer."""
+    if (r_max is None) != (d_max is None):
+        raise ValueError(f"`r_max` and `d_max` must be given together, got {r_max} and {d_max}; inf is no limit.")
+    if ghost_size is not None and r_max is not None:
+        raise ValueError(f"`ghost_size` must be None beside `r_max` and `d_max`, got {ghost_size}; choose one of them.")

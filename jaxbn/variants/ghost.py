@@ -9,10 +9,10 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from jaxbn import _checks
+from jaxbn import _checks, _phases
 from jaxbn._affine import affine, apply_affine
 from jaxbn._numbers import statistics_dtype
-from jaxbn._phases import check, chosen, evaluate, learned, prepared, running
+from jaxbn._phases import check, chosen, prepared, running
 from jaxbn._pivoted import AxisName, Groups, at_hand, merge, of_batch, sync
 from jaxbn._residuals import counted
 from jaxbn.normalization import BatchNormParams
@@ -89,7 +89,7 @@ def ghost_batch_norm(
     train, weights = _checks.flag("train", train), _checks.mask(mask, x)
     own.ghost_size(ghost_size, x, axes)
     if train is False:
-        return evaluate(params, state, x, weights, axes, epsilon), state
+        return _phases.evaluate(params, state, x, weights, axes, epsilon), state
 
     grouped, weights = _grouped(x, weights, ghost_size)
     # The groups are one more feature axis.
@@ -99,7 +99,7 @@ def ghost_batch_norm(
     whole = merge(at_hand(batch))
     if axis_name is not None:
         whole = sync(whole, axis_name, axis_index_groups)
-    new_state = learned(state, whole, axes, **rule)
+    new_state = _phases.learned(state, whole, axes, **rule)
 
     center, var = batch.center, batch.var
     if train is not True:

@@ -10,10 +10,10 @@ import jax.numpy as jnp
 from jax import lax
 from jax.typing import ArrayLike
 
-from jaxbn import _checks
+from jaxbn import _checks, _phases
 from jaxbn._affine import affine, apply_affine
 from jaxbn._numbers import statistics_dtype
-from jaxbn._phases import Statistics, check, chosen, evaluate, learned, prepared, running
+from jaxbn._phases import Statistics, check, chosen, prepared, running
 from jaxbn._pivoted import AxisName, Groups, Pivoted, of_batch, sync
 from jaxbn._residuals import counted
 from jaxbn.normalization import BatchNormParams
@@ -91,13 +91,13 @@ def batch_renorm(
     own.limit("r_max", r_max, 1)
     own.limit("d_max", d_max, 0)
     if train is False:
-        return evaluate(params, state, x, weights, axes, epsilon), state
+        return _phases.evaluate(params, state, x, weights, axes, epsilon), state
 
     ordered, wide = tuple(sorted(axes)), counted(x, weights).astype(statistics_dtype(x.dtype))
     batch = of_batch(ordered, x, wide, weights)
     if axis_name is not None:
         batch = sync(batch, axis_name, axis_index_groups)
-    new_state = learned(state, batch, axes, **rule)
+    new_state = _phases.learned(state, batch, axes, **rule)
 
     center, var = batch.center, batch.var
     old: Statistics = running(state, axes, batch)

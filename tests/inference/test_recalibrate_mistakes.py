@@ -12,7 +12,7 @@ import pytest
 
 import jaxbn.linen
 import jaxbn.nnx
-from jaxbn import BatchNormParams, batch_norm, init_state, normalization
+from jaxbn import BatchNormParams, _phases, batch_norm, init_state
 from jaxbn import _checks as core_checks
 from jaxbn.inference import recalibrate
 from jaxbn.inference._population import checks as shared_checks
@@ -260,7 +260,7 @@ def test_another_thread_may_train_meanwhile():
 
 def left_behind():
     return (
-        *(core_checks.momentum, normalization._evaluate, normalization.update_state),
+        *(core_checks.momentum, _phases.evaluate, _phases.learned),
         *(flax.nnx.BatchNorm.__call__, jaxbn.nnx.BatchNorm.__call__, flax.nnx.Dropout.__call__),
     )
 

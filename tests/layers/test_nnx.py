@@ -42,7 +42,7 @@ def parameters(function):
 
 
 def test_constructor_and_calls_are_flax_own():
-    extra = ["mean_init", "var_init", "averaging", "ddof"]
+    extra = ["mean_init", "var_init", "averaging", "ddof", "ghost_size", "r_max", "d_max", "micro_batches"]
     ours, theirs = parameters(BatchNorm.__init__), parameters(nnx.BatchNorm.__init__)
     assert ours == theirs + [(name, inspect.Parameter.KEYWORD_ONLY) for name in extra]
     assert parameters(BatchNorm.__call__) == parameters(nnx.BatchNorm.__call__)
@@ -61,7 +61,14 @@ def test_attributes_are_flax_own():
     with jax.numpy_dtype_promotion("standard"):
         theirs = nnx.BatchNorm(3, rngs=nnx.Rngs(0), use_bias=False)
     ours = make(use_bias=False)
-    assert set(vars(ours)) - set(vars(theirs)) == {"averaging", "ddof"}
+    assert set(vars(ours)) - set(vars(theirs)) == {
+        "averaging",
+        "ddof",
+        "ghost_size",
+        "r_max",
+        "d_max",
+        "micro_batches",
+    }
     assert set(vars(theirs)) <= set(vars(ours))
     assert (type(ours.mean), type(ours.scale), ours.bias) == (nnx.BatchStat, nnx.Param, None)
 

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxbn import _checks as core_checks
-from jaxbn import _flax, normalization
+from jaxbn import _flax, _phases
 from jaxbn.inference._population import checks as _checks
 from jaxbn.inference._population.dropout import mark_dropout
 from jaxbn.inference._population.mark import Settings, mark
@@ -46,11 +46,11 @@ def watching() -> Iterator[None]:
     said: dict[str, Any] = {}
     with _one_at_a_time, contextlib.ExitStack() as stack:
         stack.enter_context(_traced_anew(object()))
-        # Evaluation has no use for a momentum; that `batch_norm` checks it is the one trace that it leaves.
+        # Evaluation has no use for a momentum; that a norm checks it is the one trace that it leaves.
         for name in ("momentum", "update_rule"):
             stack.enter_context(_replaced(core_checks, name, functools.partial(_heard, said, name)))
-        stack.enter_context(_replaced(normalization, "_evaluate", functools.partial(_ours, said)))
-        stack.enter_context(_replaced(normalization, "update_state", functools.partial(_trains, said)))
+        stack.enter_context(_replaced(_phases, "evaluate", functools.partial(_ours, said)))
+        stack.enter_context(_replaced(_phases, "learned", functools.partial(_trains, said)))
         # A model of Flax can only be given where Flax is loaded.
         if linen := sys.modules.get("flax.linen"):
             stack.enter_context(linen.intercept_methods(functools.partial(_linen, said)))
@@ -83,11 +83,11 @@ def _heard(said: dict[str, Any], name: str, check: Any, value: Any, *rest: Any) 
 
 
 def _ours(
-    said: dict[str, Any], evaluate: Any, params: Any, x: Any, weights: Any, mean: Any, var: Any, axes: Any, epsilon: Any
+    said: dict[str, Any], evaluate: Any, params: Any, state: Any, x: Any, weights: Any, axes: Any, epsilon: Any
 ) -> jax.Array:
     # Whoever calls `normalize` gives no momentum, and must not get that of the call before.
     settings = _settings(epsilon, said.pop("momentum", None), said.pop("update_rule", "ema"))
-    return evaluate(params, mark(x, weights, mean, var, axes, settings), weights, mean, var, axes, epsilon)
+    return evaluate(params, state, mark(x, weights, state.mean, state.var, axes, settings), weights, axes, epsilon)
 
 
 def _settings(epsilon: Any, momentum: Any, averaging: str = "ema") -> Settings:
