@@ -1,18 +1,22 @@
 """Where programs run, and the two doors between them and NumPy: `place` in, `fetch` out.
 
-What suits a CPU differs from what suits an accelerator; only here is asked which it is. Who fetches results is who
-writes them: with several processes one of them would, and all others neither fetch nor write.
+What suits a CPU differs from what suits an accelerator; only here is asked which it is. Where the data set lies decides
+where all that is computed with it runs: on one device, or on all devices of a mesh, which may belong to several
+processes. There states and data are whole on every device, and each has its part of every batch.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 Pytree = Any
+_AXIS = "devices"
 
 
 def on_cpu() -> bool:
@@ -20,11 +24,42 @@ def on_cpu() -> bool:
     return jax.default_backend() == "cpu"
 
 
-def place(tree: Pytree) -> Pytree:
-    """States and data on the devices that programs run on; with several, here is decided which gets what."""
-    return jax.tree.map(jnp.asarray, tree)
+def mesh_over(devices: Sequence[jax.Device]) -> Mesh:
+    """A mesh whose one axis is made of these devices."""
+    return Mesh(np.array(devices), (_AXIS,), axis_types=(AxisType.Auto,))
+
+
+def mesh_of(tree: Pytree) -> Mesh | None:
+    """The mesh that a tree was placed on; `None` for a tree on one device."""
+    sharding = getattr(jax.tree.leaves(tree)[0], "sharding", None)
+    return sharding.mesh if isinstance(sharding, NamedSharding) else None
+
+
+def whole(mesh: Mesh) -> NamedSharding:
+    """All of an array on every device."""
+    return NamedSharding(mesh, PartitionSpec())
+
+
+def place(tree: Pytree, mesh: Mesh | None = None) -> Pytree:
+    """States and data on the device that programs run on; with a mesh, whole on each of its devices."""
+    if mesh is None:
+        return jax.tree.map(jnp.asarray, tree)
+    return jax.tree.map(lambda leaf: _put(leaf, whole(mesh)), tree)
+
+
+def share(array: np.ndarray, mesh: Mesh) -> jax.Array:
+    """An array `[seeds, steps, examples, ...]`, with a part of the examples on each device."""
+    return _put(array, NamedSharding(mesh, PartitionSpec(None, None, _AXIS)))
 
 
 def fetch(tree: Pytree) -> Pytree:
     """Results as NumPy arrays; the keys of a dict come back sorted, as from all trees."""
     return jax.tree.map(np.asarray, tree)
+
+
+def _put(array: jax.Array | np.ndarray, sharding: NamedSharding) -> jax.Array:
+    if isinstance(array, jax.Array) and array.sharding == sharding:
+        return array
+    # Every process has all of the array, and puts on its devices what is theirs.
+    values = np.asarray(array)
+    return jax.make_array_from_callback(values.shape, sharding, lambda index: values[index])

@@ -5,6 +5,7 @@ All seeds train together. Many steps run per dispatch, on a data set that stays 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -13,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from experiments.harness.placement import fetch, on_cpu
+from experiments.harness.placement import fetch, mesh_of, on_cpu
 from experiments.harness.seeds import for_all_seeds, stack
 
 # Steps per dispatch: few enough for live progress and a quick answer to Ctrl-C, enough to make dispatching free.
@@ -120,7 +121,8 @@ def mean_score(
 
     Args:
         score: `(state, data, indices [n]) -> {name: [n]}`, for one seed. It is given `EXAMPLES_PER_CHUNK` examples at a
-            time; the last time, repeated ones fill the chunk, which do not count.
+            time; the last time, repeated ones fill the chunk, which do not count. Of several devices, each has chunks
+            of its own.
 
     Returns:
         `(state, data, indices [seeds, n]) -> {name: [seeds]}`.
@@ -128,27 +130,35 @@ def mean_score(
 
     @for_all_seeds
     def total(data: Pytree, count: jax.Array, state: TrainState, indices: jax.Array) -> dict[str, jax.Array]:
-        def add(i: jax.Array, sums: dict[str, jax.Array]) -> dict[str, jax.Array]:
-            counts = i * EXAMPLES_PER_CHUNK + jnp.arange(EXAMPLES_PER_CHUNK) < count
-            scores = score(state, data, indices[i])
-            return jax.tree.map(lambda total, values: total + jnp.where(counts, values, 0).sum(), sums, scores)
+        # [rounds, examples of a chunk], on several devices [rounds, devices, examples of a chunk].
+        at_once = jax.vmap(score, (None, None, 0)) if indices.ndim == 3 else score
+        in_round = np.arange(math.prod(indices.shape[1:])).reshape(indices.shape[1:])
 
-        shapes = jax.eval_shape(score, state, data, indices[0])
-        chunks = (count + EXAMPLES_PER_CHUNK - 1) // EXAMPLES_PER_CHUNK
-        return jax.lax.fori_loop(0, chunks, add, jax.tree.map(lambda value: jnp.zeros((), value.dtype), shapes))
+        def add(i: jax.Array, sums: dict[str, jax.Array]) -> dict[str, jax.Array]:
+            counts = i * in_round.size + in_round < count
+            scores = at_once(state, data, indices[i])
+            return jax.tree.map(lambda total, values: total + jnp.where(counts, values, 0).sum(-1), sums, scores)
+
+        shapes = jax.eval_shape(at_once, state, data, indices[0])
+        rounds = (count + in_round.size - 1) // in_round.size
+        zeros = jax.tree.map(lambda value: jnp.zeros(value.shape[:-1], value.dtype), shapes)
+        return jax.lax.fori_loop(0, rounds, add, zeros)
 
     def mean(state: TrainState, data: Pytree, indices: np.ndarray) -> Metrics:
         seeds, examples = indices.shape
-        dispatch = CHUNKS_PER_DISPATCH * EXAMPLES_PER_CHUNK
+        mesh = mesh_of(data)
+        devices = (mesh.size,) if mesh else ()
+        rounds = -(-CHUNKS_PER_DISPATCH // math.prod(devices))
+        shape = (rounds, *devices, EXAMPLES_PER_CHUNK)
+        dispatch = math.prod(shape)
         sums: Metrics = {}
         for first in range(0, examples, dispatch):
             part = indices[:, first : first + dispatch]
             count = part.shape[1]
             # Always the same shape, so that it is compiled once for all.
-            part = np.pad(part, ((0, 0), (0, dispatch - count)), mode="edge")
-            part = part.reshape(seeds, CHUNKS_PER_DISPATCH, EXAMPLES_PER_CHUNK)
+            part = np.pad(part, ((0, 0), (0, dispatch - count)), mode="edge").reshape(seeds, *shape)
             for name, value in fetch(total(data, count, state, part)).items():
-                sums[name] = sums.get(name, 0) + value.astype(np.float64)
+                sums[name] = sums.get(name, 0) + value.astype(np.float64).reshape(seeds, -1).sum(1)
         return {name: value / examples for name, value in sums.items()}
 
     return mean

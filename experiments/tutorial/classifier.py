@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.sharding import Mesh
 
 from experiments.harness.placement import place
 from experiments.harness.training import Problem, TrainState
@@ -21,9 +22,9 @@ class Examples(NamedTuple):
     labels: jax.Array
 
 
-def on_device(images: np.ndarray | jax.Array, labels: np.ndarray) -> Examples:
+def on_device(images: np.ndarray | jax.Array, labels: np.ndarray, mesh: Mesh | None = None) -> Examples:
     """Bytes become numbers in [0, 1] batch by batch, inside the compiled step; numbers stay as they are."""
-    return Examples(*place((images, np.asarray(labels, np.int32))))
+    return Examples(*place((images, np.asarray(labels, np.int32)), mesh))
 
 
 def classification(model: nn.Module, optimizer: optax.GradientTransformation) -> Problem:
