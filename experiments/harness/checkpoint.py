@@ -17,7 +17,7 @@ Pytree = Any
 
 
 class Checkpoints:
-    """The last two checkpoints of a run, in a folder of their own.
+    """The last two checkpoints of a run, in a folder of their own; of several processes, for the first alone.
 
     Args:
         folder: made where it is missing.
@@ -31,8 +31,15 @@ class Checkpoints:
 
         self._args = ocp.args
         self._folder = folder
-        options = ocp.CheckpointManagerOptions(max_to_keep=2, enable_async_checkpointing=False)
+        options = ocp.CheckpointManagerOptions(
+            max_to_keep=2,
+            enable_async_checkpointing=False,
+            create=False,
+            # It waits for no other process.
+            multiprocessing_options=ocp.options.MultiprocessingOptions(primary_host=0, active_processes={0}),
+        )
         with self._writing():
+            folder.mkdir(parents=True, exist_ok=True)
             # With the handler named, Orbax need not guess the layout from the newest checkpoint, which may be damaged.
             self._manager = ocp.CheckpointManager(
                 folder.resolve(), options=options, item_handlers=ocp.StandardCheckpointHandler()

@@ -16,20 +16,24 @@ from experiments.harness.lanes import LANES
 T = TypeVar("T")
 
 
-def run_jobs(jobs: dict[str, Callable[[Console], T]], console: Console) -> Iterator[tuple[str, T]]:
+def run_jobs(
+    jobs: dict[str, Callable[[Console], T]], console: Console, *, one_by_one: bool = False
+) -> Iterator[tuple[str, T]]:
     """Run the jobs, as many at once as there are lanes, and yield their names and results in the order given.
 
     Args:
         jobs: each gets a console of its own, on which its progress can be shown too. What it prints comes out when all
             jobs before it have ended.
         console: where it comes out.
+        one_by_one: whether each begins when the one before it has ended, as programs of several devices must.
 
     Raises:
         BaseException: what the first job, in their order, that failed has raised. The others are then stopped at their
             next progress; the results of those that had ended are yielded before.
     """
     stop = threading.Event()
-    with progress.bars(console) as bars, ThreadPoolExecutor(LANES, thread_name_prefix="job") as pool:
+    lanes = 1 if one_by_one else LANES
+    with progress.bars(console) as bars, ThreadPoolExecutor(lanes, thread_name_prefix="job") as pool:
         lines = [_Lines(console) for _ in jobs]
         futures: dict[str, Future[T]] = {}
         for (name, job), file in zip(jobs.items(), lines, strict=True):

@@ -32,7 +32,7 @@ def mesh_over(devices: Sequence[jax.Device]) -> Mesh:
 def mesh_of(tree: Pytree) -> Mesh | None:
     """The mesh that a tree was placed on; `None` for a tree on one device."""
     sharding = getattr(jax.tree.leaves(tree)[0], "sharding", None)
-    return sharding.mesh if isinstance(sharding, NamedSharding) else None
+    return sharding.mesh if isinstance(sharding, NamedSharding) and isinstance(sharding.mesh, Mesh) else None
 
 
 def whole(mesh: Mesh) -> NamedSharding:

@@ -16,17 +16,20 @@ from typing import Any, Literal
 from rich.console import Console
 
 from experiments.harness import compilation, config, folder, jobs, program, results, rolled_loops, training
-from experiments.harness.data import Mnist, load_kept
+from experiments.harness.data import load_kept
+from experiments.harness.devices import Devices
 from experiments.harness.errors import UserError
+from experiments.harness.placement import mesh_of
+from experiments.harness.processes import agreement
 from experiments.mnist.report import report
-from experiments.tutorial import classifier, lessons
+from experiments.tutorial import classifier, lessons, runs
 from experiments.tutorial.runs import RUNS, all_examples, settings_of_model
 
 PRINT_EVERY = 1_000
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(config.Settings):
+class Config(Devices, config.Settings):
     """The command line."""
 
     models: tuple[Literal["mlp-bn", "mlp", "conv-bn", "conv"], ...] = ("mlp-bn", "mlp", "conv-bn", "conv")
@@ -40,6 +43,11 @@ class Config(config.Settings):
     resume: bool = False
     """Go on from the last checkpoints in the results folder, with results identical to those of an unbroken run."""
 
+    def common(self) -> dict[str, Any]:
+        """The flags that must be the same in all processes."""
+        names = ("models", "steps", "seed", "seeds", "resume", "devices")
+        return {f"--{name}": getattr(self, name) for name in names}
+
 
 def main(args: list[str] | None = None) -> int:
     """Run the experiment, and return the exit status."""
@@ -49,28 +57,44 @@ def main(args: list[str] | None = None) -> int:
 def work(cfg: Config, console: Console) -> None:
     """Check, load the data, train and report."""
     check(cfg)
-    run_all(cfg, load_kept(cfg.data_dir, report=console.print), console)
+    cfg.join()
+    with agreement.spoken_by_the_first(console) as console:
+        agreement.require_same(cfg.common())
+        mesh = cfg.mesh(runs.BATCH_SIZE)
+        agreement.in_first(lambda: check_folders(cfg))
+        mnist = agreement.in_all(lambda: load_kept(cfg.data_dir, report=console.print))
+        run_all(cfg, classifier.on_device(*all_examples(mnist), mesh), console)
 
 
 def check(cfg: Config) -> None:
-    """Refuse what can't be run, before any work."""
+    """Refuse flags that can't be right."""
     if not cfg.models:
         raise UserError(f"`--models` must name at least one of {', '.join(RUNS)}.")
     if cfg.steps is not None:
         config.require_at_least("--steps", cfg.steps, 1)
+    config.require_seeds(cfg.seed, cfg.seeds)
+    cfg.check_devices()
+
+
+def check_folders(cfg: Config) -> None:
+    """Refuse a folder that can't be written, or whose runs had other settings."""
     cfg.check()
     if cfg.resume:
         folder.require_resumable(cfg.out, {name: settings_of(name, cfg) for name in cfg.models})
 
 
-def run_all(cfg: Config, mnist: Mnist, console: Console) -> None:
+def run_all(cfg: Config, data: classifier.Examples, console: Console) -> None:
     """Train all models, then report."""
-    data = classifier.on_device(*all_examples(mnist))
-    with results.reported(lambda seconds: report(cfg.out, seconds, console)) as seconds:
+
+    def report_all(seconds: dict[str, float]) -> None:
+        if agreement.is_first():
+            report(cfg.out, seconds, console)
+
+    with results.reported(report_all) as seconds:
         training_jobs: dict[str, Callable[[Console], float]] = {
             name: functools.partial(train, name, cfg, data) for name in cfg.models
         }
-        seconds.update(jobs.run_jobs(training_jobs, console))
+        seconds.update(jobs.run_jobs(training_jobs, console, one_by_one=mesh_of(data) is not None))
 
 
 def train(name: str, cfg: Config, data: classifier.Examples, console: Console) -> float:
