@@ -17,11 +17,18 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 Pytree = Any
 _AXIS = "devices"
+# All of an array on every device.
+WHOLE = PartitionSpec()
 
 
 def on_cpu() -> bool:
     """Whether programs run on a CPU, as they do where no accelerator is found."""
     return jax.default_backend() == "cpu"
+
+
+def on_mesh() -> bool:
+    """Whether the program that is being traced is for several devices."""
+    return not jax.sharding.get_abstract_mesh().empty
 
 
 def mesh_over(devices: Sequence[jax.Device]) -> Mesh:
@@ -35,16 +42,11 @@ def mesh_of(tree: Pytree) -> Mesh | None:
     return sharding.mesh if isinstance(sharding, NamedSharding) and isinstance(sharding.mesh, Mesh) else None
 
 
-def whole(mesh: Mesh) -> NamedSharding:
-    """All of an array on every device."""
-    return NamedSharding(mesh, PartitionSpec())
-
-
 def place(tree: Pytree, mesh: Mesh | None = None) -> Pytree:
     """States and data on the device that programs run on; with a mesh, whole on each of its devices."""
     if mesh is None:
         return jax.tree.map(jnp.asarray, tree)
-    return jax.tree.map(lambda leaf: _put(leaf, whole(mesh)), tree)
+    return jax.tree.map(lambda leaf: _put(leaf, NamedSharding(mesh, WHOLE)), tree)
 
 
 def share(array: np.ndarray, mesh: Mesh) -> jax.Array:

@@ -14,10 +14,9 @@ from typing import Any, TypeVar
 
 import jax
 import numpy as np
-from jax.sharding import Mesh
 
 from experiments.harness.lanes import compile_once, map_lanes
-from experiments.harness.placement import fetch, mesh_of, on_cpu, place, share, whole
+from experiments.harness.placement import WHOLE, fetch, mesh_of, on_cpu, place, share
 
 T = TypeVar("T")
 
@@ -29,14 +28,12 @@ def for_all_seeds(function: Callable[[Any, Any, Any, Any], T]) -> Callable[[Any,
     """
     of_all = jax.vmap(function, in_axes=(None, None, 0, 0))
     alone, together = compile_once(function), compile_once(of_all)
-
-    @functools.cache
-    def shared(mesh: Mesh) -> Callable[..., T]:
-        return jax.jit(of_all, out_shardings=whole(mesh))
+    shared = jax.jit(of_all, out_shardings=WHOLE)
 
     def call(data: Any, count: Any, state: Any, indices: Any) -> T:
         if (mesh := mesh_of(data)) is not None:
-            return jax.block_until_ready(shared(mesh)(data, count, place(state, mesh), share(indices, mesh)))
+            with jax.set_mesh(mesh):
+                return jax.block_until_ready(shared(data, count, place(state, mesh), share(indices, mesh)))
         if not on_cpu():
             return together(data, count, state, indices)
         return stack(map_lanes(functools.partial(alone, data, count), unstack(state), list(indices)))

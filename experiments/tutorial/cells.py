@@ -14,6 +14,8 @@ from flax.linen import initializers
 from flax.typing import Initializer
 from jax import lax
 
+from experiments.harness.placement import on_mesh
+
 
 class CellConv(nn.Module):
     """A SAME convolution of odd width, whose output stays in cells of 2x2 pixels.
@@ -36,9 +38,9 @@ class CellConv(nn.Module):
         channels, height, width, batch = x.shape
         kernel = self.param("kernel", self.kernel_init, (self.width, self.width, channels, self.features))
         patches = cell_patches(x, self.width)
-        y = lax.dot_general(
-            cell_kernel(kernel), patches.reshape(-1, height * width // 4 * batch), (((0,), (0,)), ((), ()))
-        )
+        # Several devices can share the batch if it keeps an axis of its own.
+        places = (height // 2, width // 2, batch) if on_mesh() else (height * width // 4 * batch,)
+        y = lax.dot_general(cell_kernel(kernel), patches.reshape(-1, *places), (((0,), (0,)), ((), ())))
         y = y.reshape(4, self.features, height // 2, width // 2, batch)
         if self.use_bias:
             y = y + self.param("bias", initializers.zeros, (self.features,))[None, :, None, None, None]
