@@ -39,9 +39,12 @@ class Devices:
         }
         given = [name for name, value in cluster.items() if value is not None]
         if given and not self.distributed:
-            raise UserError(f"`{given[0]}` is for several processes, which `--distributed` asks for; add that flag.")
-        if missing := [name for name in cluster if name not in given] if given else []:
-            raise UserError(f"`{given[0]}` needs {' and '.join(missing)} too, got neither value by itself; add it.")
+            raise UserError(f"`{given[0]}` is for several processes; add --distributed, or leave it out.")
+        if given and len(given) < len(cluster):
+            raise UserError(
+                f"{', '.join(f'`{name}`' for name in cluster)} must be given together, got {' and '.join(given)} "
+                f"alone; add what is missing, or leave them out where JAX knows the cluster."
+            )
         if self.coordinator_address is None or self.process_count is None or self.process_id is None:
             return
         host, _, port = self.coordinator_address.rpartition(":")
@@ -55,31 +58,21 @@ class Devices:
         """Become one of several processes, where that is asked for; before any device is used."""
         if self.distributed:
             join(self.coordinator_address, self.process_count, self.process_id)
-            self._by_process()
 
     def mesh(self, batch: int) -> Mesh | None:
-        """The devices that share a batch of so many examples; `None` where it is a single one."""
-        found = self._by_process()
-        total = sum(len(own) for own in found)
+        """The devices that share a batch of so many examples, as many of each process; `None` for a single one."""
+        processes, total = jax.process_count(), jax.device_count()
         wanted = self.devices or (total if self.distributed else 1)
-        if wanted % len(found):
-            raise UserError(f"`--devices` must be a multiple of the {len(found)} processes, got {wanted}.")
+        if wanted % processes:
+            raise UserError(f"`--devices` must be a multiple of the {processes} processes, got {wanted}.")
         if wanted > total:
-            more = f"; JAX_NUM_CPU_DEVICES={wanted // len(found)} in the environment makes as many of a CPU"
-            raise UserError(f"`--devices` must be at most the {total} that there are, got {wanted}{more * on_cpu()}.")
+            more = f"; with JAX_NUM_CPU_DEVICES={wanted // processes} in its environment it makes as many of a CPU"
+            raise UserError(
+                f"`--devices` must be at most {total}, as many as JAX finds, got {wanted}{more if on_cpu() else ''}."
+            )
         if batch % wanted:
             raise UserError(f"`--devices` must divide the {batch} examples of a batch, got {wanted}.")
-        chosen = [device for own in found for device in own[: wanted // len(found)]]
-        return mesh_over(chosen) if wanted > 1 else None
-
-    def _by_process(self) -> list[list[jax.Device]]:
-        found: list[list[jax.Device]] = [[] for _ in range(jax.process_count())]
-        for device in jax.devices():
-            found[device.process_index].append(device)
-        for number, own in enumerate(found):
-            if len(own) != len(found[0]):
-                raise UserError(
-                    f"`--distributed` needs as many devices in each process, got {len(found[0])} in process 0 and "
-                    f"{len(own)} in process {number}."
-                )
-        return found
+        if wanted == 1:
+            return None
+        devices = [[d for d in jax.devices() if d.process_index == number] for number in range(processes)]
+        return mesh_over([device for own in devices for device in own[: wanted // processes]])

@@ -88,7 +88,14 @@ def from_first(function: Callable[[], Pytree], like: Pytree) -> Pytree:
 
 
 def require_same(flags: Mapping[str, Any]) -> None:
-    """Refuse flags, by their names and as JSON, that are not the same in all processes."""
+    """Refuse flags, given by their names as JSON, and numbers of devices that differ between processes."""
+    # Without an exchange, which needs as many devices in each.
+    devices = np.bincount([device.process_index for device in jax.devices()])
+    for process in np.flatnonzero(devices != devices[0]):
+        raise UserError(
+            f"`--distributed` needs as many devices in each process, got {devices[0]} in process 0 and "
+            f"{devices[process]} in process {process}."
+        )
     given = [json.loads(text) for text in _gather(json.dumps(flags))]
     for name, value in given[0].items():
         for number, others in enumerate(given):

@@ -20,8 +20,8 @@ def join(address: str | None, count: int | None, number: int | None) -> None:
     """
     try:
         jax.distributed.initialize(address, count, number)
-    except ValueError as error:
+    except ValueError:
         raise UserError(
-            f"`--distributed` needs SLURM, Open MPI, Kubernetes or a TPU pod around it, and found none ({error}); give "
-            f"--coordinator-address, --process-count and --process-id."
+            "`--distributed` needs SLURM, Open MPI, Kubernetes or a TPU pod around it, and found none; give "
+            "--coordinator-address, --process-count and --process-id."
         ) from None

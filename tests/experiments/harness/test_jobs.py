@@ -49,6 +49,23 @@ def test_the_first_jobs_lines_come_at_once() -> None:
     assert dict(run_jobs({"first": job}, out)) == {"first": True}
 
 
+def test_one_by_one_none_begins_before_the_last_has_ended() -> None:
+    running: list[str] = []
+    seen = []
+
+    def job(name):
+        def run(own):
+            running.append(name)
+            threading.Event().wait(0.01)
+            seen.append(tuple(running))
+            running.remove(name)
+
+        return run
+
+    dict(run_jobs({name: job(name) for name in "abc"}, console(), one_by_one=True))
+    assert seen == [("a",), ("b",), ("c",)]
+
+
 @pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError])
 def test_a_failure_stops_the_others_and_keeps_what_had_ended(error) -> None:
     ended, begun = threading.Event(), threading.Event()

@@ -8,7 +8,7 @@ import numpy as np
 import optax
 import pytest
 
-from experiments.harness import training
+from experiments.harness import placement, training
 from experiments.harness.training import Evaluation, Problem, TrainState
 
 EXAMPLES, FEATURES, BATCH = 40, 3, 8
@@ -42,8 +42,8 @@ def nothing(_state: TrainState, _step: int, _batch: np.ndarray) -> training.Metr
 def train(seeds: list[int], steps: int, **options: Any) -> tuple[TrainState, list[Evaluation]]:
     options = {"state": training.init_state(PROBLEM, seeds), "evaluate_every": 1_000, "evaluate": nothing} | options
     state = options.pop("state")
-    problem = options.pop("problem", PROBLEM)
-    return training.train(problem, state, DATA, batches_of(seeds), steps=steps, **options)
+    problem, data = options.pop("problem", PROBLEM), options.pop("data", DATA)
+    return training.train(problem, state, data, batches_of(seeds), steps=steps, **options)
 
 
 def copy(state: TrainState) -> TrainState:
@@ -137,6 +137,18 @@ def test_seeds_in_one_program_train_as_in_lanes(monkeypatch: pytest.MonkeyPatch)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), got, expected)
 
 
+@pytest.mark.several_devices
+def test_several_devices_train_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    seeds = [5, 0, 7]
+    expected, _ = train(seeds, 130)
+    monkeypatch.setattr("experiments.harness.seeds.map_lanes", None)
+    data = placement.place(DATA, placement.mesh_over(jax.devices()[:4]))
+    got, _ = train(seeds, 130, data=data)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), got, expected)
+    # What they have computed is whole on each.
+    assert all(leaf.is_fully_replicated for leaf in jax.tree.leaves(got))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("middle", [50, 100, 200])
 @pytest.mark.parametrize("seeds", [[4], [4, 9]])
@@ -165,9 +177,14 @@ def test_a_shorter_dispatch_does_not_compile_anew() -> None:
     assert after[0] > 0
 
 
-@pytest.mark.parametrize("platform", ["cpu", "tpu"])
+MANY = [pytest.param("cpu", count, marks=pytest.mark.several_devices) for count in (3, 4)]
+
+
+@pytest.mark.parametrize(("platform", "devices"), [("cpu", 1), ("tpu", 1), *MANY])
 @pytest.mark.parametrize("examples", [1, 7, 99, 100, 101, 250, 5_000, 5_100, 10_050])
-def test_a_mean_counts_every_example_once(examples: int, platform: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_mean_counts_every_example_once(
+    examples: int, platform: str, devices: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(jax, "default_backend", lambda: platform)
     # Whole numbers, whose sums are exact: an example lost, doubled or padded in would show.
     values = np.random.default_rng(examples).integers(1, 200, 12_000).astype(np.float32)
@@ -176,9 +193,13 @@ def test_a_mean_counts_every_example_once(examples: int, platform: str, monkeypa
 
     def score(state: TrainState, data: jax.Array, chosen: jax.Array) -> dict[str, jax.Array]:
         value = data[chosen] * state.params["factor"]
-        return {"value": value, "even": (data[chosen] % 2 == 0).astype(jnp.float32)}
+        of_chunk = jnp.broadcast_to(data[chosen].max(), value.shape)
+        return {"value": value, "even": (data[chosen] % 2 == 0).astype(jnp.float32), "of_chunk": of_chunk}
 
-    got = training.mean_score(score)(state, jnp.asarray(values), indices)
+    mesh = placement.mesh_over(jax.devices()[:devices]) if devices > 1 else None
+    got = training.mean_score(score)(state, placement.place(values, mesh), indices)
     expected = values[indices].astype(np.float64)
     np.testing.assert_allclose(got["value"], expected.mean(axis=1) * [1, 3], rtol=1e-12)
     np.testing.assert_allclose(got["even"], (expected % 2 == 0).mean(axis=1), rtol=1e-12)
+    chunks = [expected[:, first : first + training.EXAMPLES_PER_CHUNK] for first in range(0, examples, 100)]
+    np.testing.assert_allclose(got["of_chunk"], sum(of.max(1) * of.shape[1] for of in chunks) / examples, rtol=1e-12)

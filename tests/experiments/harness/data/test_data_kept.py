@@ -2,8 +2,10 @@
 
 import errno
 import os
+import threading
 import zipfile
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import BinaryIO
 
@@ -124,6 +126,24 @@ def test_another_process_may_be_first(path: Path, monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(Path, "replace", taken)
     assert [load_and_verify() for _ in range(2)] == [["loading"], []]
+
+
+def test_two_that_start_at_once_leave_a_whole_file(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    meeting, load = threading.Barrier(2, timeout=60), kept.load_mnist
+
+    def load_together(*args: object, **options: Callable[[str], None]) -> Mnist:
+        mnist = load(*args, **options)
+        meeting.wait()
+        return mnist
+
+    for _ in range(20):
+        with monkeypatch.context() as patch, ThreadPoolExecutor(2) as pool:
+            patch.setattr(kept, "load_mnist", load_together)
+            both = [pool.submit(load_and_verify) for _ in range(2)]
+            assert [of_one.result() for of_one in both] == [["loading"], ["loading"]]
+        assert list(path.parent.iterdir()) == [path]
+        assert load_and_verify() == []
+        path.unlink()
 
 
 def test_without_a_cache_folder_the_data_are_loaded_and_it_is_said(path: Path) -> None:
