@@ -1,0 +1,83 @@
+"""The tutorial's nets on four devices: the numbers of one device, and no more sent than must be.
+
+In float64, for in float32 a net leaves its path where rounding takes a value across a kink of relu or max-pooling.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from experiments.harness import placement, training
+from experiments.tutorial import classifier, lessons, runs
+from tests.collectives import sent
+from tests.experiments import stand_in
+
+pytestmark = [pytest.mark.several_devices, pytest.mark.usefixtures("quick_compilation")]
+
+# A single seed runs in this thread, for which alone float64 is turned on.
+SEEDS, STEPS = [0], 10
+
+
+@pytest.fixture(autouse=True)
+def _small(monkeypatch: pytest.MonkeyPatch) -> None:
+    stand_in.shrink(monkeypatch)
+
+
+def examples(devices: int) -> classifier.Examples:
+    mesh = placement.mesh_over(jax.devices()[:devices]) if devices > 1 else None
+    return classifier.on_device(*runs.all_examples(stand_in.load_stand_in()), mesh)
+
+
+def as_float64(tree: Any) -> Any:
+    return jax.tree.map(lambda leaf: np.asarray(leaf, np.float64 if leaf.dtype == np.float32 else leaf.dtype), tree)
+
+
+def trained(name: str, devices: int) -> tuple[Any, list[training.Evaluation]]:
+    model, data = runs.RUNS[name].model, examples(devices)
+    problem = classifier.classification(model, optax.sgd(runs.LEARNING_RATE))
+    with jax.enable_x64(False):
+        state = placement.fetch(training.init_state(problem, SEEDS))
+    state = placement.place(as_float64(state))
+    batches, evaluate = lessons.training_batches(SEEDS), lessons.make_evaluate(model, SEEDS, STEPS, data)
+    options: Any = {"steps": STEPS, "evaluate_every": STEPS // 2, "evaluate": evaluate}
+    return training.train(problem, state, data, batches, **options)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", runs.RUNS)
+def test_they_train_and_score_as_one(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    gather = classifier._gather
+
+    def gather_float64(data: classifier.Examples, indices: jax.Array) -> tuple[jax.Array, jax.Array]:
+        images, labels = gather(data, indices)
+        return images.astype(jnp.float64), labels
+
+    monkeypatch.setattr(classifier, "_gather", gather_float64)
+    with jax.enable_x64(True), jax.numpy_dtype_promotion("standard"):
+        (state, history), (expected, one) = trained(name, 4), trained(name, 1)
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-11), state, expected)
+    for at, of_one in zip(history, one, strict=True):
+        for metric, values in of_one.metrics.items():
+            np.testing.assert_allclose(at.metrics[metric], values, rtol=1e-11, err_msg=metric)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["mlp", "conv"])
+def test_without_batch_norm_gradients_alone_are_sent(name: str) -> None:
+    data = examples(4)
+    problem = classifier.classification(runs.RUNS[name].model, optax.sgd(runs.LEARNING_RATE))
+    state = jax.tree.map(lambda leaf: leaf[0], training.init_state(problem, [0]))
+    mesh = placement.mesh_of(data)
+    assert mesh is not None
+    indices = placement.share(lessons.training_batches([0])(0, 1), mesh)[0, 0]
+    with jax.set_mesh(mesh):
+        step = jax.jit(training.make_step(problem), out_shardings=placement.WHOLE)
+        program = step.lower(data, placement.place(placement.fetch(state), mesh), indices).compile()
+    kernels = {leaf.size for leaf in jax.tree.leaves(state.params)}
+    # The cells of a convolution have each number of its kernel several times.
+    cells = {24 * 16, 64 * 6 * 4 * 9} if name == "conv" else set()
+    assert set(sent(program)) <= kernels | cells
