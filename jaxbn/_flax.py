@@ -14,7 +14,7 @@ from jax.typing import ArrayLike, DTypeLike
 
 from jaxbn import _checks
 from jaxbn._numbers import statistics_dtype
-from jaxbn.moments import Moments
+from jaxbn._pivoted import Pivoted
 from jaxbn.normalization import BatchNormParams, batch_norm
 from jaxbn.running import AccumulatingState, Averaging, BatchNormState
 from jaxbn.variants import _checks as own
@@ -23,7 +23,7 @@ from jaxbn.variants import batch_renorm, ghost_batch_norm
 # Of batch renormalization: a number, traced or not, or a schedule of the updates that the layer has seen.
 Limit = ArrayLike | Callable[[jax.Array], ArrayLike] | None
 
-_PENDING = ("pending_count", "pending_mean", "pending_m2", "pending_batches")
+_PENDING = (*(f"pending_{part}" for part in Pivoted._fields), "pending_batches")
 
 
 def data(x: ArrayLike, dtype: DTypeLike | None) -> jax.Array:
@@ -66,7 +66,7 @@ def nothing(name: str, mean: jax.Array, members: tuple[int, ...] = ()) -> jax.Ar
     """What it is at first, beside this mean; of the members of an ensemble, whose statistics have leading axes."""
     if name in ("count", "pending_batches"):
         return jnp.zeros(members, jnp.int32)
-    return jnp.zeros_like(mean if name == "pending_mean" else mean.real)
+    return jnp.zeros_like(mean if name in ("pending_pivot", "pending_offset") else mean.real)
 
 
 def to_state(values: Mapping[str, jax.Array], micro_batches: int) -> Any:
@@ -76,7 +76,7 @@ def to_state(values: Mapping[str, jax.Array], micro_batches: int) -> Any:
     if micro_batches == 1:
         return state
     *pending, seen = (values[name] for name in _PENDING)
-    return AccumulatingState(*state, Moments(*pending), seen, jnp.asarray(micro_batches, jnp.int32))
+    return AccumulatingState(*state, Pivoted(*pending), seen, jnp.asarray(micro_batches, jnp.int32))
 
 
 def from_state(state: Any) -> dict[str, jax.Array]:

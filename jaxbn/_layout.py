@@ -19,6 +19,11 @@ def as_given(value: jax.Array, axes: Sequence[int]) -> jax.Array:
     return value.transpose(np.argsort(np.argsort(axes)))
 
 
+def shared_alike(a: jax.Array, b: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Both as they are, sharded alike: a choice between arrays that are not is refused."""
+    return a + jnp.zeros_like(b, a.dtype), b + jnp.zeros_like(a, b.dtype)
+
+
 def from_data_layout(value: jax.Array, axes: Sequence[int]) -> jax.Array:
     """`[1, features, 1, ...]` as it broadcasts against the data -> `[features]` in the order of `axes`."""
     return as_given(value.reshape([value.shape[d] for d in sorted(axes)]), axes)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -12,12 +11,12 @@ from jax.typing import ArrayLike, DTypeLike
 
 from jaxbn import _checks
 from jaxbn._affine import affine, apply_affine
-from jaxbn._layout import as_given, ascending
+from jaxbn._layout import as_given, ascending, shared_alike
 from jaxbn._numbers import statistics_dtype
 from jaxbn._pivoted import AxisName, Groups, Pivoted
 from jaxbn._residuals import counted
 from jaxbn.moments import rounded
-from jaxbn.running import AccumulatingState, Averaging, BatchNormState, State, update_state
+from jaxbn.running import AccumulatingState, Averaging, BatchNormState, State, accumulated, update_state
 
 if TYPE_CHECKING:
     from jaxbn.normalization import BatchNormParams
@@ -80,16 +79,18 @@ def learned(
     ddof: Any,
 ) -> State:
     """The running statistics after this batch."""
-    moments = jax.tree.map(lambda part: as_given(part, axes), rounded(batch))
-    return update_state(state, moments, momentum=momentum, averaging=averaging, ddof=ddof)
+    batch = jax.tree.map(lambda part: as_given(part, axes), batch)
+    if isinstance(state, AccumulatingState):
+        return accumulated(state, batch, momentum=momentum, averaging=averaging, ddof=ddof)
+    return update_state(state, rounded(batch), momentum=momentum, averaging=averaging, ddof=ddof)
 
 
 def running(state: AnyState, axes: Sequence[int], like: Pivoted) -> Statistics:
-    """Center and variance as those of a batch: in their order, precision and sharding."""
-    mean, var = (ascending(part, axes) for part in (state.mean, state.var))
+    """Center and variance as those of a batch: in their order, precision and shape."""
+    mean, var = (jnp.broadcast_to(ascending(part, axes), like.m2.shape) for part in (state.mean, state.var))
     return (mean.astype(like.pivot.dtype), jnp.zeros_like(like.offset)), var.astype(like.m2.dtype)
 
 
 def chosen(train: jax.Array, trained: T, evaluated: T) -> T:
     """What a flag chooses that is known only while the program runs."""
-    return jax.tree.map(functools.partial(jnp.where, train), trained, evaluated)
+    return jax.tree.map(lambda a, b: jnp.where(train, *shared_alike(a, b)), trained, evaluated)

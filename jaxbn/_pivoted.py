@@ -73,7 +73,7 @@ def _of_batch(axes: tuple[int, ...], x: jax.Array, wide: jax.Array, weights: jax
         pivot = choose_pivot(x, axes)
         count = jnp.full_like(pivot.real, math.prod(x.shape[d] for d in reduced))
     else:
-        each = weighted(jnp.ones(x.shape, wide.real.dtype), weights)
+        each = weighted(jnp.ones_like(wide.real), weights)
         pivot, count = weighted_pivot(wide, axes, each), jnp.sum(each, reduced)
     deviation = weighted(wide - beside(pivot, x, axes), weights)
     total, square = project(deviation, x.conj(), weights, (pivot.conj(), jnp.zeros_like(pivot)), axes)

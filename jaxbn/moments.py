@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from jaxbn import _checks, _pivoted
-from jaxbn._layout import as_given
+from jaxbn._layout import as_given, shared_alike
 from jaxbn._numbers import statistics_dtype
 from jaxbn._pivoted import AxisName, Pivoted, about_mean
 from jaxbn._residuals import counted
@@ -96,7 +96,7 @@ def merge_moments(a: Moments, b: Moments) -> Moments:
         Stanford CS-79-773, 1979, equation (2.1).
     """
     _checks.same_shapes("a", a, "b", b)
-    parts = jax.tree.map(lambda *leaves: jnp.stack(leaves), a, b)
+    parts = jax.tree.map(lambda *leaves: jnp.stack(shared_alike(*leaves)), a, b)
     return rounded(_pivoted.merge(about_mean(*parts)))
 
 

@@ -15,8 +15,10 @@ from jax.nn import initializers
 from jax.typing import ArrayLike, DTypeLike
 
 from jaxbn import _checks
+from jaxbn._layout import shared_alike
 from jaxbn._numbers import statistics_dtype
-from jaxbn.moments import Moments, merge_moments
+from jaxbn._pivoted import Pivoted, about_mean, merge
+from jaxbn.moments import Moments, rounded
 
 Initializer = Callable[..., jax.Array]
 Averaging = Literal["ema", "warmup", "cumulative"]
@@ -43,7 +45,7 @@ class AccumulatingState(NamedTuple):
         mean: `[features]`.
         var: `[features]`, real.
         count: int32 `[]`, the training updates seen.
-        pending: `Moments` of the micro-batches since the last update, merged.
+        pending: statistics of the micro-batches since the last update, merged, with the mean as two numbers.
         seen: int32 `[]`, how many those are.
         micro_batches: int32 `[]`, how many make an update.
     """
@@ -51,7 +53,7 @@ class AccumulatingState(NamedTuple):
     mean: jax.Array
     var: jax.Array
     count: jax.Array  # type: ignore[assignment]
-    pending: Moments
+    pending: Pivoted
     seen: jax.Array
     micro_batches: jax.Array
 
@@ -160,7 +162,7 @@ def update_state(
     _checks.update_rule(averaging, ddof)
     _checks.moments_fit_state(moments, state)
     if isinstance(state, AccumulatingState):
-        return _accumulated(state, moments, momentum=momentum, averaging=averaging, ddof=ddof)
+        return accumulated(state, about_mean(*moments), momentum=momentum, averaging=averaging, ddof=ddof)
     state, (count, mean, m2) = lax.stop_gradient((state, moments))
 
     # `1 - momentum` before it is rounded: 1 - 0.99 is 0.01, and in float32 0.00999999.
@@ -194,12 +196,14 @@ def update_state(
     )
 
 
-def _accumulated(state: AccumulatingState, moments: Moments, **rule: Any) -> AccumulatingState:
+def accumulated(state: AccumulatingState, batch: Pivoted, **rule: Any) -> AccumulatingState:
     """One update from all micro-batches, at the last of them; until then they are merged."""
-    pending = Moments(*(new.astype(old.dtype) for new, old in zip(moments, state.pending, strict=True)))
-    pending = lax.stop_gradient(merge_moments(state.pending, pending))
+    _checks.moments_fit_state(rounded(batch), state)
+    both = jax.tree.map(lambda a, b: jnp.stack(shared_alike(a, b.astype(a.dtype))), state.pending, batch)
+    pending = merge(lax.stop_gradient(both))
     seen, old = state.seen + 1, BatchNormState(*state[:3])
     due = seen >= state.micro_batches
-    new = jax.tree.map(lambda a, b: jnp.where(due, a, b), update_state(old, pending, **rule), old)
-    kept = Moments(*(jnp.where(due, 0, part) for part in pending))
+    learned = update_state(old, rounded(pending), **rule)
+    new = jax.tree.map(lambda a, b: jnp.where(due, *shared_alike(a, b)), learned, old)
+    kept = Pivoted(*(jnp.where(due, 0, part) for part in pending))
     return AccumulatingState(new.mean, new.var, new.count, kept, jnp.where(due, 0, seen), state.micro_batches)

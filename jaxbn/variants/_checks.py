@@ -18,17 +18,29 @@ def limit(name: str, value: Any, least: int) -> None:
         raise ValueError(f"`{name}` must be at least {least}, got {value}; inf is no limit.")
 
 
-def positive_int(name: str, value: Any) -> None:
+def positive_int(name: str, value: Any) -> int:
     try:
         known = operator.index(value)
     except TypeError:
-        raise TypeError(f"`{name}` must be an int, got {value!r}.") from None
-    if isinstance(value, bool) or known < 1:
-        raise ValueError(f"`{name}` must be at least 1, got {value}.")
+        known = None
+    if known is None or isinstance(value, bool):
+        raise TypeError(f"`{name}` must be an int, got {value!r}.")
+    if known < 1:
+        raise ValueError(f"`{name}` must be at least 1, got {known}.")
+    return known
 
 
-def ghost_size(value: Any, x: jax.Array, feature_axes: Sequence[int]) -> None:
-    positive_int("ghost_size", value)
+def resting(state: Any) -> None:
+    """A state that does not accumulate yet."""
+    _checks.is_state(state)
+    if hasattr(state, "micro_batches"):
+        raise TypeError(
+            f"`state` must be BatchNormState, got {type(state).__name__}; replace its `micro_batches` instead."
+        )
+
+
+def ghost_size(value: Any, x: jax.Array, feature_axes: Sequence[int]) -> int:
+    size = positive_int("ghost_size", value)
     if 0 in feature_axes:
         raise ValueError(
             f"`axis` must leave out axis 0, which is split into groups, got {tuple(feature_axes)} for `x` {x.shape}; "
@@ -37,14 +49,15 @@ def ghost_size(value: Any, x: jax.Array, feature_axes: Sequence[int]) -> None:
     sharding = jax.typeof(x).sharding
     names = sharding.spec[0]
     if names is None:
-        return
+        return size
     # Of an array that is known to be shared by devices, a part can't be cut across them.
     devices = math.prod(sharding.mesh.shape[name] for name in (names if isinstance(names, tuple) else (names,)))
-    if x.shape[0] % (value * devices):
+    if x.shape[0] % (size * devices):
         raise ValueError(
-            f"`ghost_size` must divide the examples that each device holds of an explicitly sharded `x`, got {value} "
+            f"`ghost_size` must divide the examples that each device holds of an explicitly sharded `x`, got {size} "
             f"for {x.shape[0]} examples on {devices} devices; choose e.g. {max(x.shape[0] // devices, 1)}."
         )
+    return size
 
 
 def one_variant(ghost_size: Any, r_max: Any, d_max: Any) -> None:

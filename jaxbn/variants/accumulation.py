@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import jax.numpy as jnp
 
-from jaxbn import _checks
-from jaxbn.moments import Moments
+from jaxbn._pivoted import Pivoted
 from jaxbn.running import AccumulatingState, BatchNormState
 from jaxbn.variants import _checks as own
 
@@ -13,7 +12,7 @@ from jaxbn.variants import _checks as own
 def accumulate(state: BatchNormState, micro_batches: int) -> AccumulatingState:
     """A state that learns once from so many micro-batches: as from one batch that holds them all.
 
-    Their moments are merged, `count`, `mean` and `m2` as by `merge_moments`; at every `micro_batches`-th training call
+    Their moments are merged as by `merge_moments`, without losing a digit; at every `micro_batches`-th training call
     they make one update as by `update_state`. Each micro-batch is normalised with statistics of its own. With
     `optax.MultiSteps(optimizer, micro_batches)`, weights and running statistics change in the same calls.
 
@@ -43,8 +42,9 @@ def accumulate(state: BatchNormState, micro_batches: int) -> AccumulatingState:
     Reference:
         Chan, Golub and LeVeque 1979, equation (2.1), as in `merge_moments`.
     """
-    _checks.is_state(state)
-    own.positive_int("micro_batches", micro_batches)
-    nothing = Moments(jnp.zeros_like(state.var), jnp.zeros_like(state.mean), jnp.zeros_like(state.var))
+    own.resting(state)
+    number = own.positive_int("micro_batches", micro_batches)
+    # Arrays of their own, which may be donated.
+    nothing = Pivoted(*map(jnp.zeros_like, (state.mean, state.var, state.mean, state.var)))
     zero = jnp.zeros((), jnp.int32)
-    return AccumulatingState(*state, nothing, zero, jnp.asarray(micro_batches, jnp.int32))
+    return AccumulatingState(*state, nothing, zero, jnp.asarray(number, jnp.int32))

@@ -87,11 +87,11 @@ def ghost_batch_norm(
     axes: tuple[int, ...] = _checks.axes(axis, x.ndim)
     check(params, state, x, axes, epsilon=epsilon, axis_name=axis_name, axis_index_groups=axis_index_groups, **rule)
     train, weights = _checks.flag("train", train), _checks.mask(mask, x)
-    own.ghost_size(ghost_size, x, axes)
+    size = own.ghost_size(ghost_size, x, axes)
     if train is False:
         return _phases.evaluate(params, state, x, weights, axes, epsilon), state
 
-    grouped, weights = _grouped(x, weights, ghost_size)
+    grouped, weights = _grouped(x, weights, size)
     # The groups are one more feature axis.
     ordered = (0, *(a + 1 for a in sorted(axes)))
     wide = counted(grouped, weights).astype(statistics_dtype(x.dtype))
@@ -107,7 +107,7 @@ def ghost_batch_norm(
     scale, bias = (None if p is None else jnp.broadcast_to(p, var.shape) for p in prepared(params, axes, wide.dtype))
     multiplier, shift = affine(scale, bias, center[0], var, epsilon)
     y = apply_affine(ordered, grouped, wide, weights, center, multiplier, shift)
-    y = counted(y, weights).astype(x.dtype).reshape(-1, *x.shape[1:])
+    y = counted(y, weights).astype(x.dtype).reshape(y.shape[0] * y.shape[1], *x.shape[1:])
     return y[: x.shape[0]], new_state
 
 
