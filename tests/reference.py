@@ -73,6 +73,41 @@ def gradient(x, dy, scale, axis=-1, epsilon=1e-5, mask=None):
     return _unrows(dx, x.shape, axis), (dy * deviation * inverse).sum(-1), dy.sum(-1)
 
 
+def _groups(x, size, mask):
+    """Neighbours along the leading axis, with their weights; the last group may be smaller."""
+    weights = np.broadcast_to(1.0 if mask is None else double(mask), x.shape)
+    return [(x[i : i + size], weights[i : i + size]) for i in range(0, len(x), size)]
+
+
+def ghost_batch_norm(x, size, scale=1.0, bias=0.0, axis=-1, epsilon=1e-5, mask=None):
+    groups = [batch_norm(part, scale, bias, axis, epsilon, weights) for part, weights in _groups(x, size, mask)]
+    return np.concatenate([double(x[:0]), *groups])
+
+
+def ghost_gradient(x, dy, scale, size, axis=-1, epsilon=1e-5, mask=None):
+    """As `gradient`, of groups."""
+    parts = zip(_groups(x, size, mask), _groups(dy, size, None), strict=True)
+    dx, *rest = zip(*(gradient(v, g, scale, axis, epsilon, w) for (v, w), (g, _) in parts), strict=True)
+    return np.concatenate(dx), *(sum(part) for part in rest)
+
+
+def corrections(x, mean, var, r_max, d_max, axis=-1, epsilon=1e-5, mask=None):
+    """`r` and `d` of batch renormalisation; of complex data, the absolute value of `d` is limited."""
+    m = moments(x, axis, mask)
+    batch_sigma, sigma = np.sqrt(variance(m) + epsilon), np.sqrt(double(var) + epsilon)
+    d = (m.mean - double(mean)) / sigma
+    size = np.abs(d)
+    return np.clip(batch_sigma / sigma, 1 / r_max, r_max), np.where(
+        size > d_max, d / np.maximum(size, 1e-300) * d_max, d
+    )
+
+
+def batch_renorm(x, r, d, scale=1.0, bias=0.0, axis=-1, epsilon=1e-5, mask=None):
+    """With given corrections, through which no gradient flows."""
+    m = moments(x, axis, mask)
+    return normalize(x, m.mean, variance(m), double(scale) * r, bias + double(scale) * d, axis, epsilon, mask)
+
+
 def running(mean, var, count, batches, momentum=0.99, averaging="ema", ddof=0):
     """Running mean, variance and count after a list of `Statistics`, feature by feature."""
     mean = double(mean) + sum(0 * batch.mean for batch in batches)  # complex where a batch is

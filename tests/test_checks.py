@@ -10,6 +10,7 @@ import pytest
 
 from jaxbn import _checks, batch_norm, init_batch_norm
 from jaxbn.preprocess import _checks as preprocess_checks
+from jaxbn.variants import _checks as variants_checks
 from tests.bad_calls import BAD_CALLS, PARAMS, STATE, X
 
 
@@ -39,7 +40,7 @@ def line_in_checks(call):
 
 def test_every_message_is_in_the_table():
     heard = {line_in_checks(row[1]) for row in BAD_CALLS}
-    for module in (_checks, preprocess_checks):
+    for module in (_checks, preprocess_checks, variants_checks):
         source = ast.walk(ast.parse(inspect.getsource(module)))
         messages = {range(n.lineno, n.end_lineno + 1) for n in source if isinstance(n, ast.Raise) and n.exc is not None}
         assert messages

@@ -31,7 +31,7 @@ def test_the_core_does_not_import_its_layers():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["presets", "linen", "nnx", "interop"])
+@pytest.mark.parametrize("name", ["presets", "linen", "nnx", "interop", "variants"])
 def test_a_module_imports_on_its_own(name):
     assert f"jaxbn.{name}" in modules_after(f"import jaxbn.{name}")
 

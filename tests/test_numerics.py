@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from jaxbn import batch_moments, batch_norm, init_batch_norm
+from jaxbn.variants import accumulate, batch_renorm, ghost_batch_norm
 from tests import reference
 from tests.data import noise
 from tests.tolerances import GRADIENT, OUTLIER, TOLERANCE, assert_close
@@ -136,3 +137,35 @@ def test_the_gradient_of_a_narrow_batch_far_from_0():
     dx = jax.jit(jax.grad(lambda x: jnp.sum(dy * batch_norm(*init_batch_norm(3), x, True)[0])))(x)
     expected = reference.gradient(x, dy, 1.0)[0]
     np.testing.assert_allclose(dx, expected, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("mean", [1e2, 1e4, 1e6])
+def test_groups_far_from_0_and_the_variance_of_all_of_them(mean, masked):
+    x, (params, state) = noise(256, 8, 3, mean=mean), init_batch_norm(3)
+    mask = (np.arange(256) % 5 > 0).reshape(-1, 1, 1) if masked else None
+    norm = functools.partial(ghost_batch_norm, params, state, train=True, ghost_size=24, momentum=0.0)
+    y, new = jax.jit(norm)(x, mask=mask)
+    assert np.max(np.abs(np.float64(y) - reference.ghost_batch_norm(x, 24, mask=mask))) <= TOLERANCE["float32"]
+    np.testing.assert_allclose(new.var, reference.variance(reference.moments(x, mask=mask)), rtol=1e-6)
+
+
+@pytest.mark.parametrize("r_max", [1.0, 3.0, float("inf")])
+@pytest.mark.parametrize("mean", [1e2, 1e4, 1e6])
+def test_renormalised_far_from_0(mean, r_max):
+    x, (params, state) = noise(256, 8, 3, mean=mean), init_batch_norm(3)
+    state = state._replace(mean=jnp.full(3, mean + 0.25), var=jnp.full(3, 2.0))
+    limits = {"r_max": r_max, "d_max": r_max - 1}
+    y, _ = jax.jit(functools.partial(batch_renorm, params, state, train=True, **limits))(x)
+    expected = reference.batch_renorm(x, *reference.corrections(x, state.mean, 2.0, **limits))
+    assert_close(y, expected, TOLERANCE["float32"])
+
+
+@pytest.mark.parametrize("mean", [1e2, 1e4, 1e6])
+def test_the_variance_of_micro_batches_far_from_0(mean):
+    x, (params, state) = noise(256, 8, 3, mean=mean), init_batch_norm(3)
+    norm = jax.jit(functools.partial(batch_norm, params, train=True, momentum=0.0))
+    parts = accumulate(state, 4)
+    for part in np.split(x, 4):
+        _, parts = norm(parts, part)
+    np.testing.assert_allclose(parts.var, reference.variance(reference.moments(x)), rtol=1e-6)
