@@ -63,8 +63,8 @@ def sharded_ghost(size, examples=32):
     return call
 
 
-def layer(features):
-    return nnx.BatchNorm(features, rngs=flax.nnx.Rngs(0))
+def layer(features, **options):
+    return nnx.BatchNorm(features, rngs=flax.nnx.Rngs(0), **options)
 
 
 def moments(x=X, **kwargs):
@@ -495,5 +495,17 @@ BAD_CALLS = [
         update(Moments(jnp.ones(()), ONES, ONES), state=accumulate(STATE, 2)),
         ValueError,
         r"`moments.count` must have the shape \(3,\) of `state.mean`, got \(\)",
+    ),
+    (
+        "one-limit",
+        lambda: layer(3, r_max=2.0)(X),
+        ValueError,
+        "`r_max` and `d_max` must be given together, got 2.0 and None; inf is no limit",
+    ),
+    (
+        "two-variants",
+        lambda: layer(3, r_max=2.0, d_max=1.0, ghost_size=4)(X),
+        ValueError,
+        "`ghost_size` must be None beside `r_max` and `d_max`, got 4; choose one of them",
     ),
 ]
