@@ -42,6 +42,8 @@ def run_in_folder(
 ) -> float:
     """Train, and keep `config.json`, `metrics.jsonl` and `checkpoints/` in the folder up to date.
 
+    Of several processes, the first alone reads and writes files, and sends the others what it has read.
+
     Args:
         folder: of this run alone; its name is that of the run. Earlier results there are replaced, unless resumed.
         settings: all that the results depend on, as JSON.
@@ -55,8 +57,6 @@ def run_in_folder(
         on_evaluation: called after an evaluation has been written.
         resume: go on from the last checkpoint, if there is one; the results are then those of an unbroken run.
         console: to print and show progress on.
-
-    Of several processes, the first alone reads and writes files, and sends the others what it has read.
 
     Returns:
         The seconds that the run took, those before it was interrupted included.

@@ -21,6 +21,11 @@ BAD = {
     "negative seed": ["--seed", "-1"],
     "huge seed": ["--seed", "99999999999999999999"],
     "last seed too large": ["--seed", str(2**32 - 1), "--seeds", "2"],
+    "no devices": ["--devices", "0"],
+    "more devices than there are": ["--devices", "1024"],
+    "an odd number of devices": ["--devices", "3"],
+    "a process alone": ["--process-id", "0"],
+    "a process that is not told of the others": ["--distributed", "--process-id", "0"],
     "other settings": ["--resume", "--models", "mlp", "conv", "--steps", "7"],
 }
 
