@@ -1,7 +1,8 @@
-"""What the TPU's compiler makes of the op, where it is installed: `pip install -e '.[aot-tpu]'`. No TPU is needed."""
+"""What the TPU's compiler makes of the ops, where it is installed: `pip install -e '.[aot-tpu]'`. No TPU is needed."""
 
 import importlib.util
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -26,3 +27,14 @@ def test_the_op_is_as_small_as_the_inexact_one(tmp_path):
         assert ours["temporary"] - theirs["temporary"] <= 0.02 * m["size"], m["shape"]
         assert ours["cycles"] <= 1.05 * theirs["cycles"], m["shape"]
         assert ours["cycles"] < 0.9 * stable["cycles"], m["shape"]
+
+
+def test_ghost_norm_sends_nothing_but_one_message_for_the_running_statistics():
+    """With a mask and without one. Groups that chips share take messages, which shows that they are counted."""
+    command = [sys.executable, "-m", "tests.ghost_for_tpu"]
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
+    run = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr[-2000:]
+    found = json.loads(run.stdout.splitlines()[-1])
+    assert found.pop("shared") > 0
+    assert found == {"chips": 4, "normalized": [0, 0], "gradient": [0, 0], "trained": [1, 1]}
