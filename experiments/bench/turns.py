@@ -6,9 +6,11 @@ import math
 import statistics
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
+
+Key = TypeVar("Key")
 
 
 def medians(calls: dict[str, Callable[[], Any]], *, rounds: int, least: float) -> dict[str, float]:
@@ -29,6 +31,28 @@ def medians(calls: dict[str, Callable[[], Any]], *, rounds: int, least: float) -
         for name, call in calls.items():
             times[name].append(_seconds(call, turns[name]))
     return {name: statistics.median(values) for name, values in times.items()}
+
+
+def one_round(calls: dict[Key, Callable[[], Any]], *, least: float, number: int) -> dict[Key, float]:
+    """Milliseconds per call of everyone in one round, of several that processes take in turn.
+
+    Args:
+        calls: as in `medians`.
+        least: as in `medians`.
+        number: of the round. Another begins in every round: whoever does, after a pause of the process, is slower.
+    """
+    found = {}
+    first = number % max(1, len(calls))
+    for key in [*calls, *calls][first : first + len(calls)]:
+        call = calls[key]
+        start = time.perf_counter()
+        jax.block_until_ready(call())
+        repeats = math.ceil(least / (time.perf_counter() - start))
+        start = time.perf_counter()
+        for _ in range(repeats):
+            jax.block_until_ready(call())
+        found[key] = (time.perf_counter() - start) / repeats * 1e3
+    return found
 
 
 def _seconds(call: Callable[[], Any], number: int) -> float:

@@ -44,8 +44,8 @@ TARGETS = {
 }
 
 
-def place(target: Target) -> SingleDeviceSharding:
-    """One device of the target, to compile for."""
+def devices(target: Target) -> list[Any]:
+    """The devices of the target, to compile for."""
     try:
         importlib.import_module(target.plugin)
     except ImportError:
@@ -63,7 +63,12 @@ def place(target: Target) -> SingleDeviceSharding:
         topology = topologies.get_topology_desc(
             target.topology, target.platform, topology="1x1x1", target_config=config
         )
-    return SingleDeviceSharding(topology.devices[0])
+    return topology.devices
+
+
+def place(target: Target) -> SingleDeviceSharding:
+    """One device of the target."""
+    return SingleDeviceSharding(devices(target)[0])
 
 
 def compiled(step: Callable[..., Any], arguments: Sequence[Any], target: Target, there: Any) -> dict[str, Any]:

@@ -11,18 +11,17 @@ Writes `summary.json` and `summary.md`.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import multiprocessing
 import statistics
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from rich.console import Console
 
-from experiments.bench.devices.calls import LAYERS, MEMBERS, MODES, prepare, see, turn
+from experiments.bench.devices.calls import prepare, turn
+from experiments.bench.processes import processes
+from experiments.bench.ways import LAYERS, MEMBERS, MODES
 from experiments.harness import config, program, results
 from experiments.harness.environment import describe_environment
 from experiments.harness.errors import UserError
@@ -50,9 +49,7 @@ class Options:
 
 def measure(options: Options, console: Console) -> tuple[list[dict[str, Any]], dict[str, object]]:
     """What `prepare` tells of every way and layer, with the milliseconds of all rounds; the environment."""
-    spawn = multiprocessing.get_context("spawn")
-    with contextlib.ExitStack() as stack:
-        pools = {n: stack.enter_context(ProcessPoolExecutor(1, spawn, see, (n,))) for n in SEEN}
+    with processes(SEEN) as pools:
         environment = pools[1].submit(describe_environment).result()
         measured = {n: pool.submit(prepare, options.shape, options.ways).result() for n, pool in pools.items()}
         for number in range(options.rounds):

@@ -5,9 +5,12 @@ import json
 import warnings
 from typing import get_args
 
+import jax
 import numpy as np
 import pytest
 
+from experiments.bench import ways
+from experiments.bench.collectives import collectives as collectives_of
 from experiments.bench.devices import __main__ as devices
 from experiments.bench.devices import calls
 from tests import reference
@@ -26,12 +29,12 @@ pytestmark = pytest.mark.filterwarnings(r"ignore:.*\bpmap\b:DeprecationWarning")
 @pytest.mark.parametrize("layer", ["jaxbn", "linen"])
 @pytest.mark.parametrize(("name", "number"), MARKED)
 def test_every_way_takes_the_same_step(name, number, layer):
-    way = calls.ways(number)[name]
-    norm = calls.LAYERS[layer](use_running_average=False, axis_name=way.axis_name)
-    variables, x = calls.problem(SHAPE)
+    way = ways.ways(jax.devices()[:number])[name]
+    norm = ways.LAYERS[layer](use_running_average=False, axis_name=way.axis_name)
+    variables, x = ways.problem(SHAPE)
     scale, bias = (np.asarray(variables["params"][part]) for part in ("scale", "bias"))
     y = reference.batch_norm(x, scale, bias)
-    step = way.compiled(calls.steps(norm, way)["forward+backward"])
+    step = way.compiled(ways.steps(norm, way)["forward+backward"])
     (updates, by_params), by_x = step(*way.place(variables, x))
     expected = reference.gradient(x, 2 * np.maximum(y, 0), scale)
     assert_close((by_x.reshape(SHAPE), by_params["scale"], by_params["bias"]), expected, GRADIENT["float32"])
@@ -41,11 +44,11 @@ def test_every_way_takes_the_same_step(name, number, layer):
 
 @pytest.mark.several_devices
 def test_collectives_are_counted_as_in_the_tests():
-    way = calls.ways(4)["shard_map"]
-    norm = calls.LAYERS["jaxbn"](use_running_average=False, axis_name=way.axis_name)
-    arguments = way.place(*calls.problem(SHAPE))
-    program = way.compiled(calls.steps(norm, way)["forward"]).lower(*arguments).compile()
-    assert calls.collectives(program) == collectives(program) == 1
+    way = ways.ways(jax.devices()[:4])["shard_map"]
+    norm = ways.LAYERS["jaxbn"](use_running_average=False, axis_name=way.axis_name)
+    arguments = way.place(*ways.problem(SHAPE))
+    program = way.compiled(ways.steps(norm, way)["forward"]).lower(*arguments).compile()
+    assert len(collectives_of(program.as_text())) == collectives(program) == 1
 
 
 @pytest.mark.slow
@@ -67,7 +70,7 @@ def made_up():
         | {"milliseconds": [9.0, t / number, t / number], "seconds": {"forward": 0.1, "forward+backward": t / 4}}
         | {"collectives": {"forward": number - 1, "forward+backward": 2 * (number - 1)}}
         for name, number in (("jit", 1), *WAYS)
-        for t, layer in enumerate(calls.LAYERS, 1)
+        for t, layer in enumerate(ways.LAYERS, 1)
     ]
 
 
@@ -85,7 +88,7 @@ def test_without_pmap_where_its_end_is_announced(tmp_path, monkeypatch, capsys):
     def announced(*_):
         warnings.warn("jax.pmap goes", DeprecationWarning, stacklevel=2)
 
-    there = calls.ways(1)
+    there = ways.ways(jax.devices()[:1])
     monkeypatch.setattr(calls, "ways", lambda _: {"pmap": dataclasses.replace(there["pmap"], place=announced)})
     assert calls.prepare((4, 2), ("pmap",)) == []
     monkeypatch.setattr(devices, "measure", lambda *_: ([m for m in made_up() if m["way"] != "pmap"], {}))
