@@ -1,0 +1,113 @@
+"""Tables of what the scaling bench has measured and compiled, and what they can say."""
+
+from __future__ import annotations
+
+import statistics
+from typing import Any
+
+from experiments.bench.scaling.net import CLASSES, IMAGE
+from experiments.bench.scaling.sent import PART
+from experiments.bench.scaling.training import STEPS
+from experiments.bench.ways import MODES
+from experiments.harness.tables import Table
+
+NET = (
+    f"The net has two convolutions with a norm each and {CLASSES} classes, on images of {'x'.join(map(str, IMAGE))}, "
+    "float32; plain `jit`, a mesh with one axis, a sharded batch."
+)
+CAN = (
+    "The devices are virtual: they share the cores of this machine, which one device can use as well. So the tables of "
+    "scaling show what partitioning and the collectives add, where 1.00 is nothing, and that the numbers agree. They "
+    "can not show a speed-up: that needs devices with cores of their own. Below 1.00, one device alone left a core "
+    "idle for a part of the step. The processes take turns; on a machine with other work only the ratios count."
+)
+# By layer, then what was measured of it.
+Row = dict[str, dict[str, Any]]
+
+
+def scaling_tables(measured: list[dict[str, Any]]) -> list[Table]:
+    """For either kind the time per example beside that of the fewest devices; what agrees; the programs."""
+    rows: dict[str, dict[int, Row]] = {}
+    for m in measured:
+        rows.setdefault(m["kind"], {}).setdefault(m["devices"], {})[m["layer"]] = m
+    strong, fewest = rows["strong"], min(rows["strong"])
+    numbers = {n: [f"{m['loss']:.6f} / {m['apart']:.0e}" for m in row.values()] for n, row in strong.items()}
+    programs = {n: [f"{m['collectives']} / {m['seconds']:.2f}" for m in row.values()] for n, row in strong.items()}
+    titles = {
+        f"Strong scaling: loss after {STEPS} steps / largest difference of a variable from one device": numbers,
+        "Strong scaling: collectives of a step / seconds to trace and compile": programs,
+    }
+    heads = ["devices", *next(iter(strong.values()))]
+    return [
+        _times(f"Strong scaling: a batch of {_batch(strong[fewest])} in all", strong),
+        _times(f"Weak scaling: a batch of {_batch(rows['weak'][fewest]) // fewest} on each device", rows["weak"]),
+        *(Table(title, heads, [[f"{n}", *row] for n, row in cells.items()]) for title, cells in titles.items()),
+    ]
+
+
+def _times(title: str, rows: dict[int, Row]) -> Table:
+    fewest = min(rows)
+    one = {name: _each(m) for name, m in rows[fewest].items()}
+    body = [
+        [
+            f"{devices}",
+            *(f"{_each(m) * m['batch']:.2f}" for m in row.values()),
+            *(f"{_each(m) / one[name]:.2f}" for name, m in row.items()),
+        ]
+        for devices, row in rows.items()
+    ]
+    heads = ["devices", *(f"{n}, ms" for n in one), *(f"{n}, per example / {fewest} device" for n in one)]
+    return Table(title, heads, body)
+
+
+def _batch(row: Row) -> int:
+    return next(iter(row.values()))["batch"]
+
+
+def _each(m: dict[str, Any]) -> float:
+    """Milliseconds per example."""
+    return statistics.median(m["milliseconds"]) / m["batch"]
+
+
+def sent_tables(found: list[dict[str, Any]]) -> list[Table]:
+    """Counts and bytes everywhere; what is sent, for the first CPU and TPU; what compiles."""
+    made = [place for place in found if "programs" in place]
+    names = list(dict.fromkeys(p["layer"] for place in made for p in place["programs"]))
+    counts, sizes, whats = [], [], []
+    for place in made:
+        rows: dict[str, dict[str, dict[str, list[dict[str, Any]]]]] = {}
+        for p in place["programs"]:
+            rows.setdefault(p["way"], {})[p["layer"]] = p["collectives"]
+        for way, row in rows.items():
+            label = [f"{place['where']}, {way}", f"{place['devices']:,}"]
+            counts.append([*label, *(" / ".join(f"{len(row[n][mode])}" for mode in MODES) for n in names)])
+            sizes.append([*label, *(" / ".join(f"{_bytes(row[n][mode]):,}" for mode in MODES) for n in names)])
+            if place["platform"] not in {other["platform"] for other in made[: made.index(place)]}:
+                whats += [[f"{label[0]}, {n}", *(_whats(row[n][mode]) for mode in MODES)] for n in names]
+    heads, modes = ["compiled for", "devices", *names], "forward / forward and backward"
+    shape = "x".join(map(str, PART[1:]))
+    return [
+        Table(f"Collectives of one layer, {modes}", heads, counts),
+        Table(f"Bytes that they make on each device, for {PART[-1]} channels, {modes}", heads, sizes),
+        Table(f"What they are, for {PART[0]} examples of {shape} on each device", ["compiled for", *MODES], whats),
+        Table(
+            "Seconds to compile the programs of all layers",
+            ["compiled for", "device", "devices", "seconds"],
+            list(map(_end, found)),
+        ),
+    ]
+
+
+def _end(place: dict[str, Any]) -> list[str]:
+    if "failed" in place:
+        return [place["where"], "", "", place["failed"]]
+    seconds = sum(p["seconds"] for p in place["programs"])
+    return [place["where"], place["device"], f"{place['devices']:,}", f"{seconds:.1f}"]
+
+
+def _bytes(listed: list[dict[str, Any]]) -> int:
+    return sum(c["bytes"] for c in listed)
+
+
+def _whats(listed: list[dict[str, Any]]) -> str:
+    return "; ".join(c["what"] for c in listed) or "none"

@@ -1,0 +1,56 @@
+"""What a process of the scaling bench does: it compiles everyone's step over all devices it sees, and times them."""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+
+from experiments.bench import turns
+from experiments.bench.collectives import collectives
+from experiments.bench.scaling.net import Net, examples, start, step
+from experiments.bench.ways import LAYERS, spread
+
+STEPS = 20
+# What `turn` calls in this process, by kind of scaling and layer.
+_calls: dict[tuple[str, str], Callable[[], Any]] = {}
+
+
+def prepare(batches: dict[str, int]) -> list[dict[str, Any]]:
+    """Compile everything.
+
+    Args:
+        batches: by kind of scaling the size of the whole batch.
+
+    Returns:
+        Of every kind and layer: seconds to compile, number of collectives, loss and variables after `STEPS` steps.
+    """
+    whole, parts = spread(jax.devices())
+    found = []
+    for kind, batch in batches.items():
+        for layer, norm in LAYERS.items():
+            net = Net(norm)
+            variables = jax.device_put(start(net), whole)
+            data = jax.device_put(examples(batch), parts)
+            began = time.perf_counter()
+            program: Any = jax.jit(functools.partial(step, net), out_shardings=whole).lower(variables, *data).compile()
+            seconds = time.perf_counter() - began
+            _calls[kind, layer] = functools.partial(program, variables, *data)
+            for _ in range(STEPS):
+                variables, loss = program(variables, *data)
+            leaves = [np.asarray(leaf).ravel().tolist() for leaf in jax.tree.leaves(variables)]
+            found.append(
+                {"kind": kind, "devices": jax.device_count(), "layer": layer, "batch": batch, "seconds": seconds}
+                | {"collectives": len(collectives(program.as_text())), "loss": float(loss)}
+                | {"variables": [number for leaf in leaves for number in leaf]}
+            )
+    return found
+
+
+def turn(least: float, number: int) -> dict[tuple[str, str], float]:
+    """Milliseconds per step of everyone in this round."""
+    return turns.one_round(_calls, least=least, number=number)
