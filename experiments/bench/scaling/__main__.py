@@ -71,7 +71,7 @@ def measure(options: Options, console: Console) -> list[dict[str, Any]]:
         measured = {}
         for n, pool in pools.items():
             batches = {"strong": options.batch, "weak": options.batch // most * n}
-            measured[n] = pool.submit(prepare, batches).result()
+            measured[n] = pool.submit(prepare, n, batches).result()
         for number in range(options.rounds):
             for n, pool in pools.items():
                 times = pool.submit(turn, options.least, number).result()
@@ -85,6 +85,12 @@ def measure(options: Options, console: Console) -> list[dict[str, Any]]:
         if m["kind"] == "strong":
             m["apart"] = float(np.abs(variables - one[m["layer"]]).max())
     return found
+
+
+def environment() -> dict[str, object]:
+    """As a process with CPU devices sees it; this one has opened none, and the TPU's compiler may be installed."""
+    with processes((1,)) as pools:
+        return pools[1].submit(describe_environment).result()
 
 
 def main(args: list[str] | None = None) -> int:
@@ -138,9 +144,7 @@ def work(options: Options, console: Console) -> None:
         notes.append(paper.NOTE)
     text = markdown(tables, notes)
     console.print("\n" + text, soft_wrap=True)
-    with processes((1,)) as pools:
-        environment = pools[1].submit(describe_environment).result()
-    results.write_summary(options.out, found, text, environment=environment)
+    results.write_summary(options.out, found, text, environment=environment())
 
 
 if __name__ == "__main__":

@@ -56,7 +56,7 @@ def _times(title: str, rows: dict[int, Row]) -> Table:
         ]
         for devices, row in rows.items()
     ]
-    heads = ["devices", *(f"{n}, ms" for n in one), *(f"{n}, per example / {fewest} device" for n in one)]
+    heads = ["devices", *(f"{n}, ms" for n in one), *(f"{n}, per example / that on {fewest}" for n in one)]
     return Table(title, heads, body)
 
 
