@@ -33,25 +33,32 @@ def medians(calls: dict[str, Callable[[], Any]], *, rounds: int, least: float) -
     return {name: statistics.median(values) for name, values in times.items()}
 
 
-def one_round(calls: dict[Key, Callable[[], Any]], *, least: float, number: int) -> dict[Key, float]:
+def one_round(
+    calls: dict[Key, Callable[[], Any]],
+    *,
+    least: float,
+    number: int,
+    clock: Callable[[], float] = time.perf_counter,
+) -> dict[Key, float]:
     """Milliseconds per call of everyone in one round, of several that processes take in turn.
 
     Args:
         calls: as in `medians`.
         least: as in `medians`.
         number: of the round. Another begins in every round: whoever does, after a pause of the process, is slower.
+        clock: in seconds; `time.process_time` counts what all cores do for this process, and nothing else.
     """
     found = {}
     first = number % max(1, len(calls))
     for key in [*calls, *calls][first : first + len(calls)]:
         call = calls[key]
-        start = time.perf_counter()
+        start = clock()
         jax.block_until_ready(call())
-        repeats = math.ceil(least / (time.perf_counter() - start))
-        start = time.perf_counter()
+        repeats = math.ceil(least / max(clock() - start, 1e-7))
+        start = clock()
         for _ in range(repeats):
             jax.block_until_ready(call())
-        found[key] = (time.perf_counter() - start) / repeats * 1e3
+        found[key] = (clock() - start) / repeats * 1e3
     return found
 
 

@@ -16,17 +16,19 @@ NET = (
     "float32; plain `jit`, a mesh with one axis, a sharded batch."
 )
 CAN = (
-    "The devices are virtual: they share the cores of this machine, which one device can use as well. So the tables of "
-    "scaling show what partitioning and the collectives add, where 1.00 is nothing, and that the numbers agree. They "
-    "can not show a speed-up: that needs devices with cores of their own. Below 1.00, one device alone left a core "
-    "idle for a part of the step. The processes take turns; on a machine with other work only the ratios count."
+    "The tables of scaling hold the ms of a step, and time and CPU time (of all cores) per example, as multiples of those "
+    "on the fewest devices. The devices are virtual: they share the cores of this machine, which one device can use as "
+    "well. So the tables show what partitioning and collectives add, where 1.00 is nothing, and that the numbers agree. "
+    "They can not show a speed-up: that needs devices with cores of their own. A time below 1.00 means that one device "
+    "alone left cores idle or, on a machine with other work, that more threads got more of it; the CPU time is free of "
+    "that. The processes take turns."
 )
 # By layer, then what was measured of it.
 Row = dict[str, dict[str, Any]]
 
 
 def scaling_tables(measured: list[dict[str, Any]]) -> list[Table]:
-    """For either kind the time per example beside that of the fewest devices; what agrees; the programs."""
+    """Both kinds; how far the numbers agree; the programs."""
     rows: dict[str, dict[int, Row]] = {}
     for m in measured:
         rows.setdefault(m["kind"], {}).setdefault(m["devices"], {})[m["layer"]] = m
@@ -46,17 +48,21 @@ def scaling_tables(measured: list[dict[str, Any]]) -> list[Table]:
 
 
 def _times(title: str, rows: dict[int, Row]) -> Table:
-    fewest = min(rows)
-    one = {name: _each(m) for name, m in rows[fewest].items()}
+    """Milliseconds of a step, and per example, as a multiple of that of the fewest devices, both clocks."""
+    fewest = rows[min(rows)]
+
+    def ratio(name: str, m: dict[str, Any], clock: str) -> str:
+        return f"{_each(m, clock) / _each(fewest[name], clock):.2f}"
+
     body = [
         [
             f"{devices}",
-            *(f"{_each(m) * m['batch']:.2f}" for m in row.values()),
-            *(f"{_each(m) / one[name]:.2f}" for name, m in row.items()),
+            *(f"{statistics.median(m['milliseconds']):.2f}" for m in row.values()),
+            *(" / ".join(ratio(name, m, clock) for clock in ("milliseconds", "processors")) for name, m in row.items()),
         ]
         for devices, row in rows.items()
     ]
-    heads = ["devices", *(f"{n}, ms" for n in one), *(f"{n}, per example / that on {fewest}" for n in one)]
+    heads = ["devices", *(f"{name}, ms" for name in fewest), *(f"{name}, time / CPU time" for name in fewest)]
     return Table(title, heads, body)
 
 
@@ -64,9 +70,9 @@ def _batch(row: Row) -> int:
     return next(iter(row.values()))["batch"]
 
 
-def _each(m: dict[str, Any]) -> float:
+def _each(m: dict[str, Any], clock: str) -> float:
     """Milliseconds per example."""
-    return statistics.median(m["milliseconds"]) / m["batch"]
+    return statistics.median(m[clock]) / m["batch"]
 
 
 def sent_tables(found: list[dict[str, Any]]) -> list[Table]:

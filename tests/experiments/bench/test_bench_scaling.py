@@ -128,11 +128,12 @@ def test_a_topology_that_does_not_compile_is_a_line():
 
 
 def measured():
-    """A step takes as many ms as it has examples, twice as many with linen, and a tenth more on two devices."""
+    """A step takes as many ms as it has examples, twice as many with linen; a tenth, of the CPU a half more on two."""
     batches = {("strong", 1): 8, ("strong", 2): 8, ("weak", 1): 4, ("weak", 2): 8}
     return [
         {"kind": kind, "devices": n, "layer": layer, "batch": batch, "seconds": 0.5, "collectives": 7 * (n - 1)}
-        | {"milliseconds": [99.0, slow * batch * (1 + (n - 1) / 10), 0.0], "loss": 1.5, "apart": 2e-7 * (n - 1)}
+        | {"milliseconds": [99.0, slow * batch * (1 + (n - 1) / 10), 0.0], "processors": [batch * (n + 1) / 2]}
+        | {"loss": 1.5, "apart": 2e-7 * (n - 1)}
         for (kind, n), batch in batches.items()
         for layer, slow in (("jaxbn", 1), ("linen", 2))
     ]
@@ -141,8 +142,8 @@ def measured():
 def test_tables_of_scaling():
     text = markdown(report.scaling_tables(measured()))
     strong, weak = text.index("Strong scaling: a batch of 8 in all"), text.index("Weak scaling: a batch of 4 on each")
-    assert "| 2 | 8.80 | 17.60 | 1.10 | 1.10 |" in text[strong:weak]
-    assert "| 1 | 4.00 | 8.00 | 1.00 | 1.00 |\n| 2 | 8.80 | 17.60 | 1.10 | 1.10 |" in text[weak:]
+    assert "| 2 | 8.80 | 17.60 | 1.10 / 1.50 | 1.10 / 1.50 |" in text[strong:weak]
+    assert "| 1 | 4.00 | 8.00 | 1.00 / 1.00 | 1.00 / 1.00 |\n| 2 | 8.80 | 17.60 | 1.10 / 1.50 |" in text[weak:]
     assert "| 2 | 1.500000 / 2e-07 | 1.500000 / 2e-07 |" in text
     assert "| 2 | 7 / 0.50 | 7 / 0.50 |" in text
 
@@ -222,7 +223,7 @@ def test_it_measures_two_devices(monkeypatch, tmp_path):
         ("strong", 2, 8, 7),
         ("weak", 2, 8, 7),
     ]
-    assert all(len(m["milliseconds"]) == 2 and min(m["milliseconds"]) > 0 for m in found)
+    assert all(len(m[clock]) == 2 and min(m[clock]) > 0 for m in found for clock in ("milliseconds", "processors"))
     assert 0 < found[2]["apart"] < 1e-4
 
 
@@ -233,8 +234,8 @@ def test_it_measures_two_devices(monkeypatch, tmp_path):
         ("--devices 1", "`--devices` must be several numbers of devices in ascending order, got [1]."),
         ("--devices 2 1", "`--devices` must be several numbers of devices in ascending order, got [2, 1]."),
         ("--devices 0 1", "`--devices` must be several numbers of devices in ascending order, got [0, 1]."),
-        ("--batch 6", "`--batch` must be a multiple of each of `--devices` [1, 2, 4], got 6."),
-        ("--batch 0", "`--batch` must be a multiple of each of `--devices` [1, 2, 4], got 0."),
+        ("--batch 6", "`--batch` must be a multiple of each of `--devices` [1, 2, 4, 8], got 6."),
+        ("--batch 0", "`--batch` must be a multiple of each of `--devices` [1, 2, 4, 8], got 0."),
         ("--topologies v5e", "`--topologies` must be a TPU and its sizes, such as v5e:4x4, got v5e."),
         ("--rounds 0", "`--rounds` must be at least 1, got 0."),
         ("--least 0", "`--least` must be above 0, got 0.0."),
