@@ -36,7 +36,7 @@ def scaling_tables(measured: list[dict[str, Any]]) -> list[Table]:
     numbers = {n: [f"{m['loss']:.6f} / {m['apart']:.0e}" for m in row.values()] for n, row in strong.items()}
     programs = {n: [f"{m['collectives']} / {m['seconds']:.2f}" for m in row.values()] for n, row in strong.items()}
     titles = {
-        f"Strong scaling: loss after {STEPS} steps / largest difference of a variable from one device": numbers,
+        f"Strong scaling: loss of step {STEPS} / largest difference of a variable from one device": numbers,
         "Strong scaling: collectives of a step / seconds to trace and compile": programs,
     }
     heads = ["devices", *next(iter(strong.values()))]
