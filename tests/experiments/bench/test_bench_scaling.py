@@ -108,6 +108,7 @@ def test_the_paper_sends_what_the_programs_send(monkeypatch):
         assert sorted(made) == numbers(sums, 4), name
 
 
+@pytest.mark.slow
 @WITH_COMPILER
 def test_the_paper_sends_what_a_tpu_sends():
     place = sent.compiled_for("v5e:2x2")
@@ -121,6 +122,7 @@ def test_the_paper_sends_what_a_tpu_sends():
             assert made == [256 * 4 * 4 * 4, 256 * 2 * 4]
 
 
+@pytest.mark.slow
 @WITH_COMPILER
 def test_a_topology_that_does_not_compile_is_a_line():
     assert sent.compiled_for("v5e:16x32") == {"where": "v5e:16x32", "failed": "the compiler ends its process"}
