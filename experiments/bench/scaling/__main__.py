@@ -5,7 +5,7 @@ Ours beside Flax's layer, default and with `use_fast_variance=False`. Four parts
 - times: a training step of a small convolutional net under plain `jit`, its batch sharded over 1 to 8 virtual CPU
   devices, each number of devices in a process of its own. Strong scaling keeps the whole batch, weak scaling that of a
   device. The devices share the cores of this machine: there is nothing to gain, only what partitioning and collectives
-  add to see.
+  add to see, by the time and, free of other work on the machine, by the CPU time.
 - collectives: what one layer sends, forward and with the backward pass, read from the text of its program for 4 CPU
   devices: under plain `jit` with a sharded batch, and in `shard_map` with an `axis_name`.
 - tpu: the same compiled ahead of time for TPUs that are not here, up to whole pods. Without their compiler the part is
@@ -56,7 +56,7 @@ class Options:
         *("v3:32x32", "v4:8x8x16", "v6e:16x16", "v5p:2x2x1", "v5p:4x4x4", "v5p:8x8x16", "v5p:16x20x28"),
     )
     """Of TPUs to compile for; of v3 and v4 every chip has two devices."""
-    rounds: int = 15
+    rounds: int = 10
     """How often everyone has a turn; the median counts."""
     least: float = 0.1
     """Seconds that a turn takes at least."""
