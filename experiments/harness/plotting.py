@@ -93,6 +93,26 @@ def dots(ax: Axes, series: dict[str, Sequence[float]], rows: Sequence[str]) -> N
     ax.grid(visible=False, axis="y")
 
 
+def band(
+    ax: Axes, places: Sequence[float], values: Sequence[np.ndarray], *, label: str, colour: str, **style: Any
+) -> None:
+    """The mean of the values at each place, with a band from the lowest to the highest of them.
+
+    Args:
+        ax: where to draw.
+        places: along the horizontal axis.
+        values: at each place an array, one value for each seed.
+        label: for the legend.
+        colour: of line and band.
+        **style: of the line.
+    """
+    ax.plot(places, [v.mean() for v in values], label=label, color=colour, **style)
+    if any(len(v) > 1 for v in values):
+        ax.fill_between(
+            places, [v.min() for v in values], [v.max() for v in values], color=colour, alpha=0.18, linewidth=0
+        )
+
+
 def curve(
     ax: Axes, records: Sequence[Record], metric: str, *, label: str, colour: str, error: bool = False, **style: Any
 ) -> None:
@@ -113,12 +133,7 @@ def curve(
             by_step.setdefault(record["step"], []).append(1 - record[metric] if error else record[metric])
     steps = sorted(by_step)
     values = [np.asarray(by_step[step]) for step in steps]
-    marker = "o" if len(steps) == 1 else ""
-    ax.plot(steps, [v.mean() for v in values], marker=marker, label=label, color=colour, **style)
-    if any(len(v) > 1 for v in values):
-        ax.fill_between(
-            steps, [v.min() for v in values], [v.max() for v in values], color=colour, alpha=0.18, linewidth=0
-        )
+    band(ax, steps, values, label=label, colour=colour, marker="o" if len(steps) == 1 else "", **style)
 
 
 def heat_map(ax: Axes, accuracies: np.ndarray, rows: Sequence[Any], columns: Sequence[Any]) -> None:

@@ -221,9 +221,7 @@ def draw(cfg: Config, steps: list[int], found: dict[str, np.ndarray]) -> None:
     """Accuracy against the step, with what the tutorial read."""
     figure, (ax,) = plotting.new_figure(1)
     for kind, colour in zip((OWN, "of decay 0.99", RECALIBRATED), plotting.COLOURS[1:], strict=False):
-        accuracies = found[kind]
-        ax.plot(steps, accuracies.mean(1), color=colour, label=kind)
-        ax.fill_between(steps, accuracies.min(1), accuracies.max(1), color=colour, alpha=0.18, linewidth=0)
+        plotting.band(ax, steps, [*found[kind]], label=kind, colour=colour)
     ax.plot(*zip(*TUTORIAL.items(), strict=True), "kx", label="the tutorial, on 64 images")
     ax.set(title="conv-bn in evaluation mode, by its running statistics", xlabel="training step")
     ax.set(ylabel="test accuracy", ylim=(0.5, 1.0))

@@ -58,11 +58,12 @@ def train(
     )
 
 
-def training_batches(seeds: list[int]) -> Callable[[int, int], np.ndarray]:
-    """`(first, count) -> [seeds, count, batch]`: the training examples of those steps."""
+def training_batches(seeds: list[int], size: int | None = None) -> Callable[[int, int], np.ndarray]:
+    """`(first, count) -> [seeds, count, batch]`: the training examples of those steps, 64 at a time or `size`."""
+    batch = runs.BATCH_SIZE if size is None else size
 
     def batches(first: int, count: int) -> np.ndarray:
-        streams = [batch_indices((seed, 0), first, count, runs.BATCH_SIZE, runs.TRAINING) for seed in seeds]
+        streams = [batch_indices((seed, 0), first, count, batch, runs.TRAINING) for seed in seeds]
         return runs.VALIDATION + np.stack(streams)
 
     return batches

@@ -23,6 +23,7 @@ from experiments.harness.data import load_kept
 from experiments.harness.tables import Table, markdown, mean_and_spread
 from experiments.studies.population import measure
 from experiments.tutorial import classifier, runs
+from experiments.tutorial.experiment import Experiment
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +46,7 @@ def work(cfg: Config, console: Console) -> None:
     config.require_at_least("--steps", cfg.steps, measure.AVERAGED * measure.EVERY)
     cfg.check()
     data = classifier.on_device(*runs.all_examples(load_kept(cfg.data_dir, report=console.print)))
-    experiment = measure.Experiment(cfg.all_seeds(), cfg.steps, data, console)
+    experiment = Experiment(cfg.all_seeds(), cfg.steps, data, console)
     costs = measure.by_size(experiment)
     verdicts = judge(costs)
     steps, decays = measure.by_decay(experiment)
@@ -112,8 +113,8 @@ def draw(cfg: Config, costs: dict[str, np.ndarray]) -> None:
     """Points lost against the number of images."""
     figure, (ax,) = plotting.new_figure(1)
     for (name, cost), colour in zip(costs.items(), plotting.COLOURS, strict=False):
-        ax.plot(measure.SIZES, cost.mean(1), "o-", color=colour, label=f"{name} net, mean and range of draws")
-        ax.fill_between(measure.SIZES, cost.min(1), cost.max(1), color=colour, alpha=0.18, linewidth=0)
+        label = f"{name} net, mean and range of draws"
+        plotting.band(ax, measure.SIZES, [*cost], label=label, colour=colour, marker="o")
     ax.axhline(0.3, color="black", linestyle=":", label="0.3 points")
     ax.set(title="What statistics of few images cost", xscale="log", xlabel="training images recalibrated on")
     ax.set(ylabel=f"points lost beside all {runs.TRAINING:,}", ylim=(-0.5, 3))

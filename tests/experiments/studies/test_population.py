@@ -12,6 +12,7 @@ from experiments.harness.console import make_console
 from experiments.studies.population import __main__ as study
 from experiments.studies.population import measure
 from experiments.tutorial import classifier, runs
+from experiments.tutorial.experiment import Experiment
 from tests.experiments import stand_in
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
@@ -26,20 +27,10 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     stand_in.shrink(monkeypatch)
 
 
-def test_draws_are_training_images_no_one_twice_and_differ() -> None:
-    first, again, other = (measure.draws([3, 4], number, 50) for number in (0, 0, 1))
-    np.testing.assert_array_equal(first, again)
-    assert first.shape == (2, 50)
-    assert all(len(np.unique(of_seed)) == 50 for of_seed in first)
-    assert first.min() >= runs.VALIDATION
-    assert first.max() < runs.VALIDATION + runs.TRAINING
-    assert len({tuple(of_seed) for of_seed in (*first, *other)}) == 4
-
-
 @pytest.mark.slow
 def test_all_images_cost_nothing_in_whatever_order() -> None:
     data = classifier.on_device(*runs.all_examples(stand_in.load_stand_in()))
-    experiment = measure.Experiment([0, 1], 3, data, make_console())
+    experiment = Experiment([0, 1], 3, data, make_console())
     costs = measure.by_size(experiment)
     for cost in costs.values():
         assert cost.shape == (3, 4)
