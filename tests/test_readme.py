@@ -4,6 +4,7 @@ import importlib.util
 import re
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
@@ -16,6 +17,7 @@ SHAPES = {
     "inference.md": {"images": (256, 8, 8, 1), "logits": (256, 10)},
     "README.md": {"y": (64, 100)},
     "migrate.md": {"logits": (64, 10), "hidden": (64, 100), "y": (64, 784)},
+    "small-batches.md": {"logits": (64, 10), "sharded": (64, 784)},
     "preprocessing.md": {"standardized": (64, 784), "whitened": (64, 784), "original": (64, 784)},
 }
 
@@ -32,7 +34,9 @@ def test_the_python_blocks_run(page):
     for block in blocks(page):
         if "from torch" in block and not importlib.util.find_spec("torch"):
             continue
-        exec(compile(block, str(page), "exec"), names)
+        # The promotion that users have: optax needs it.
+        with jax.numpy_dtype_promotion("standard"):
+            exec(compile(block, str(page), "exec"), names)
     assert {name: names[name].shape for name in SHAPES[page.name]} == SHAPES[page.name]
     if "theirs" in names:
         images = np.random.default_rng(0).normal(size=(2, 1, 9, 9)).astype("float32")
