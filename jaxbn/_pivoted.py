@@ -21,6 +21,7 @@ from jaxbn import _checks
 from jaxbn._numbers import abs_square, real_parts
 from jaxbn._pivot import choose_pivot, weighted_pivot
 from jaxbn._reduce.plain import beside, others
+from jaxbn._reduce.sharing import by_devices
 from jaxbn._residuals import project, weighted
 
 AxisName = Hashable
@@ -68,6 +69,11 @@ def of_batch(axes: tuple[int, ...], x: jax.Array, wide: jax.Array, weights: jax.
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
 def _of_batch(axes: tuple[int, ...], x: jax.Array, wide: jax.Array, weights: jax.Array | None) -> Pivoted:
+    operands = (x, wide) if weights is None else (x, wide, weights)
+    return Pivoted(*_statistics.bind(*operands, axes=axes))
+
+
+def _whole(x: jax.Array, wide: jax.Array, weights: jax.Array | None = None, *, axes: Sequence[int]) -> Pivoted:
     reduced = others(x, axes)
     if weights is None:
         pivot = choose_pivot(x, axes)
@@ -81,6 +87,17 @@ def _of_batch(axes: tuple[int, ...], x: jax.Array, wide: jax.Array, weights: jax
     m2 = jnp.maximum(square - count * abs_square(offset), 0)
     # Squares that overflow make an infinite variance, which is what it is in this precision, not inf - inf.
     return Pivoted(pivot, count, offset, jnp.where(square == jnp.inf, square, m2))
+
+
+def _of_parts(
+    x: jax.Array, wide: jax.Array, weights: jax.Array | None = None, *, axes: Sequence[int], parts: int
+) -> Pivoted:
+    """The same, merged from so many parts of the leading axis, each with a pivot of its own.
+
+    Where a device holds a part or several, all that it has to send is one message.
+    """
+    own = (None if v is None else v.reshape(min(parts, v.shape[0]), -1, *v.shape[1:]) for v in (x, wide, weights))
+    return merge(at_hand(_whole(*own, axes=(0, *(a + 1 for a in axes)))))
 
 
 @_of_batch.defjvp
@@ -170,3 +187,6 @@ def _same_group(groups: Sequence[Sequence[int]], size: int) -> jax.Array:
     for number, members in enumerate(_checks.groups_cover(groups, size)):
         group[members] = number
     return jnp.asarray(group[:, None] == group)
+
+
+_statistics = by_devices("statistics", _whole, _of_parts)

@@ -13,7 +13,7 @@ def lowered_plainly(plainly):
     """Within, programs of one device on a CPU are lowered as on every other platform."""
     with pytest.MonkeyPatch.context() as patch:
         if plainly:
-            patch.setattr(primitives, "_devices", lambda _: None)
+            patch.setattr(primitives, "devices_of", lambda _: None)
             jax.clear_caches()
         yield
     if plainly:

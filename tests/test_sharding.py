@@ -12,7 +12,7 @@ from jax.sharding import PartitionSpec as P
 
 from jaxbn import BatchNormParams, Moments, batch_norm, init_batch_norm, init_state, update_state
 from tests import reference
-from tests.collectives import sent
+from tests.collectives import collectives, sent
 from tests.data import noise
 from tests.tolerances import GRADIENT, TOLERANCE, assert_close, assert_same
 
@@ -83,9 +83,24 @@ def test_explicitly_sharded_arrays_keep_their_sharding(layout, masked):
 
 @pytest.mark.parametrize("masked", [False, True])
 def test_images_stay_on_their_devices(masked):
-    """Nothing is sent but a few numbers per feature, however large the images."""
+    """Nothing is sent but four numbers per feature from each device, however large the images."""
     program, *_ = trained("Auto", MANY, BATCH, masked)
-    assert max(sent(program)) <= 3 * MANY[-1]
+    assert max(sent(program)) <= 4 * 4 * MANY[-1]
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("kind", ["Auto", "Explicit"])
+def test_devices_wait_for_each_other_once_forward_and_once_backward(kind, masked):
+    program, *_ = trained(kind, MANY, BATCH, masked)
+    assert collectives(program) == 2
+
+
+def test_batches_that_devices_share_unevenly_have_one_pivot():
+    """And so they are where more devices share it than one message has room for."""
+    x = noise(6, 5, mean=1e4)
+    with jax.set_mesh(devices("Auto", BATCH)):
+        y, _ = jax.jit(batch_norm)(*init_batch_norm(5), jax.device_put(x, P()), True)
+    assert_close(y, reference.batch_norm(x), TOLERANCE["float32"])
 
 
 @pytest.mark.parametrize(("shape", "layout"), [((4120, 3), BATCH), ((4096, 3), BATCH), ((16, 128, 3), HEIGHT)], ids=str)

@@ -94,7 +94,9 @@ def _halved(values: jax.Array, axes: Sequence[int]) -> jax.Array:
 
 def _folded(values: jax.Array, axes: Sequence[int], devices: int) -> jax.Array:
     """The sums of up to nine values each, in memory."""
-    for axis in sorted(axes, key=lambda d: d == 0):
+    # Last comes the axis that devices are likeliest to share.
+    shared = min(axes, default=0) if devices > 1 else 0
+    for axis in sorted(axes, key=lambda d: d == shared):
         parts = _slabs(values, axis) if devices == 1 else _scattered_slabs(values, axis, devices)
         if len(parts) >= _LEAST:
             while len(parts) > 1:

@@ -90,7 +90,7 @@ def _on_cpu(chosen: Callable[..., Any], default: Callable[..., Any]) -> Callable
 
     def lower(context: mlir.LoweringRuleContext, *operands: Any, axes: Any) -> Any:
         batch: Any = context.avals_in[-3]  # x, before pivot and offset
-        devices = _devices(context)
+        devices = devices_of(context)
         pays = devices is not None and cpu.pays(batch.shape, axes, devices)
         function = functools.partial(chosen, devices=devices) if pays else default
         return mlir.lower_fun(function, multiple_results=True)(context, *operands, axes=axes)
@@ -98,7 +98,7 @@ def _on_cpu(chosen: Callable[..., Any], default: Callable[..., Any]) -> Callable
     return lower
 
 
-def _devices(context: mlir.LoweringRuleContext) -> int | None:
+def devices_of(context: mlir.LoweringRuleContext) -> int | None:
     """How many may share what is lowered, if that is known, whatever else the process sees."""
     where = context.module_context.axis_context
     if isinstance(where, mlir.ShardingContext):
@@ -164,7 +164,7 @@ def _transpose_of_expand(cotangents: Sequence[Any], constant: Any, slope: Any, *
     return [part if want else None for part, want in zip(found, wanted, strict=True)] + [None, None, None]
 
 
-def _batched(primitive: Primitive) -> Callable[..., Any]:
+def batched(primitive: Primitive) -> Callable[..., Any]:
     def rule(operands: Sequence[Any], mapped: Sequence[int | None], *, axes: Any) -> tuple[list[jax.Array], list[int]]:
         """The mapped axis is one more feature axis."""
         size = next(x.shape[a] for x, a in zip(operands, mapped, strict=True) if a is not None)
@@ -182,5 +182,5 @@ ad.primitive_jvps[_project] = _jvp_of_project
 ad.primitive_jvps[_expand] = _jvp_of_expand
 ad.primitive_transposes[_project] = _transpose_of_project
 ad.primitive_transposes[_expand] = _transpose_of_expand
-batching.primitive_batchers[_project] = _batched(_project)
-batching.primitive_batchers[_expand] = _batched(_expand)
+batching.primitive_batchers[_project] = batched(_project)
+batching.primitive_batchers[_expand] = batched(_expand)
