@@ -33,19 +33,18 @@ def choose_pivot(x: jax.Array, axes: Sequence[int]) -> jax.Array:
     return parts[0] if len(parts) == 1 else lax.complex(*parts)
 
 
-def weighted_pivot(x: jax.Array, axes: Sequence[int], weights: jax.Array) -> jax.Array:
+def weighted_pivot(x: jax.Array, axes: Sequence[int], weights: jax.Array, count: jax.Array) -> jax.Array:
     """Of what has weight, the value nearest to the mean, which is within a standard deviation of it; 0 without any.
 
     Again it is one of the values. A mean would be rounded, and compiled into several loops not the same in each.
     """
-    parts = [_nearest_to_mean(part, axes, weights) for part in real_parts(x)]
+    parts = [_nearest_to_mean(part, axes, weights, count) for part in real_parts(x)]
     return parts[0] if len(parts) == 1 else lax.complex(*parts)
 
 
-def _nearest_to_mean(x: jax.Array, axes: Sequence[int], weights: jax.Array) -> jax.Array:
+def _nearest_to_mean(x: jax.Array, axes: Sequence[int], weights: jax.Array, count: jax.Array) -> jax.Array:
     reduced, valid = others(x, axes), weights > 0
-    count, total = jnp.sum(weights, reduced), jnp.sum(weights * x, reduced)
-    mean = total / jnp.where(count == 0, 1, count)
+    mean = jnp.sum(weights * x, reduced) / jnp.where(count == 0, 1, count)
     below = x <= beside(mean, x, axes)
     under = jnp.max(x, reduced, initial=-jnp.inf, where=valid & below)
     over = jnp.min(x, reduced, initial=jnp.inf, where=valid & ~below)

@@ -79,8 +79,10 @@ def _whole(x: jax.Array, wide: jax.Array, weights: jax.Array | None = None, *, a
         pivot = choose_pivot(x, axes)
         count = jnp.full_like(pivot.real, math.prod(x.shape[d] for d in reduced))
     else:
-        each = weighted(jnp.ones_like(wide.real), weights)
-        pivot, count = weighted_pivot(wide, axes, each), jnp.sum(each, reduced)
+        each = weighted(jnp.ones(weights.shape, wide.real.dtype), weights)
+        count = _total(each, x, axes)
+        pivot = weighted_pivot(wide, axes, each, count)
+        count += jnp.zeros_like(pivot.real)  # sharded like the others
     deviation = weighted(wide - beside(pivot, x, axes), weights)
     total, square = project(deviation, x.conj(), weights, (pivot.conj(), jnp.zeros_like(pivot)), axes)
     offset, square = total / divisor(count).astype(total.dtype), square.real
@@ -96,8 +98,24 @@ def _of_parts(
 
     Where a device holds a part or several, all that it has to send is one message.
     """
-    own = (None if v is None else v.reshape(min(parts, v.shape[0]), -1, *v.shape[1:]) for v in (x, wide, weights))
-    return merge(at_hand(_whole(*own, axes=(0, *(a + 1 for a in axes)))))
+
+    def split(value: jax.Array) -> jax.Array:
+        # Weights of one row are those of every part.
+        number = min(parts, value.shape[0])
+        return value.reshape(number, value.shape[0] // number, *value.shape[1:])
+
+    own = None if weights is None else split(weights)
+    return merge(at_hand(_whole(split(x), split(wide), own, axes=(0, *(a + 1 for a in axes)))))
+
+
+def _total(weights: jax.Array, x: jax.Array, axes: Sequence[int]) -> jax.Array:
+    """`[features]`: the weights of all values, where many share one, that many times.
+
+    Nothing of the size of `x` is added: of weights that are known, the compiler would do it, which takes seconds.
+    """
+    shared = math.prod(x.shape[d] for d in others(x, axes) if weights.shape[d] == 1)
+    sums = jnp.sum(weights, others(x, axes))
+    return jnp.broadcast_to(sums * jnp.full_like(sums, shared), [x.shape[a] for a in axes])
 
 
 @_of_batch.defjvp

@@ -248,3 +248,15 @@ def test_half_precision_loses_the_rounding_of_the_output_alone(dtype):
     assert y.dtype == dtype
     assert state.mean.dtype == jnp.float32
     assert_close(y, expected(x, 1.4, 0.6), TOLERANCE[dtype])
+
+
+@pytest.mark.parametrize("limits", [(1.0, 0.0), (3.0, 5.0), (INF, INF)])
+def test_squares_that_overflow_make_no_nan(limits):
+    """As in `batch_norm`, also where the running variance is infinite by then."""
+    params, state = init_batch_norm(3)
+    x = noise(8, 3) * np.float32(1e20)
+    for batch in (x, x, noise(8, 3)):
+        y, state = renorm(batch, *limits, params, state)
+        assert np.all(np.isfinite(y))
+    if limits == (1.0, 0.0):
+        assert_close(y, reference.batch_norm(noise(8, 3)), TOLERANCE["float32"])

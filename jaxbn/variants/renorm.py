@@ -120,6 +120,8 @@ def _corrections(
     r_max, d_max = (jnp.asarray(limit, var.dtype) for limit in (r_max, d_max))
     inverse, _ = affine(None, None, var, var, epsilon)
     r = jnp.sqrt(batch.var + jnp.asarray(epsilon, var.dtype)) * inverse
+    # Where squares overflow, what is multiplied by it is 0, as in `batch_norm`.
+    r = jnp.where(batch.var < jnp.inf, r, 1)
     # The pivot first, for it is near: how far the means lie apart is known to the last digit.
     d = ((batch.pivot - mean) + batch.offset) * inverse.astype(mean.dtype)
     size = jnp.abs(d)
