@@ -21,7 +21,7 @@ CAN = (
     "use as well. So the tables show what partitioning and collectives add, where 1.00 is nothing, and that the "
     "numbers agree. They can not show a speed-up: that needs devices with cores of their own. A time below 1.00 means "
     "that one device alone left cores idle or, on a machine with other work, that more threads got more of it; the CPU "
-    "time is free of that. The processes take turns."
+    "time is nearly free of that. The processes take turns."
 )
 # By layer, then what was measured of it.
 Row = dict[str, dict[str, Any]]
