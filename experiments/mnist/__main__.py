@@ -20,6 +20,7 @@ from experiments.harness.data import load_kept
 from experiments.harness.devices import Devices
 from experiments.harness.errors import UserError
 from experiments.harness.placement import mesh_of
+from experiments.harness.precision import computing_in
 from experiments.harness.processes import agreement
 from experiments.mnist.report import report
 from experiments.tutorial import classifier, lessons, runs
@@ -40,12 +41,14 @@ class Config(Devices, config.Settings):
     """How many seeds to train, together; mean and standard deviation are reported."""
     out: Path = Path("results/mnist")
     """The folder for all results. Results of an earlier run of the same model there are replaced."""
+    float64: bool = False
+    """Compute in float64: slower, and the same numbers on any number of devices."""
     resume: bool = False
     """Go on from the last checkpoints in the results folder, with results identical to those of an unbroken run."""
 
     def common(self) -> dict[str, Any]:
         """The flags that must be the same in all processes."""
-        names = ("models", "steps", "seed", "seeds", "resume", "devices")
+        names = ("models", "steps", "seed", "seeds", "float64", "resume", "devices")
         return {f"--{name}": getattr(self, name) for name in names}
 
 
@@ -58,7 +61,7 @@ def work(cfg: Config, console: Console) -> None:
     """Check, load the data, train and report."""
     check(cfg)
     cfg.join()
-    with agreement.spoken_by_the_first(console) as console:
+    with computing_in(float64=cfg.float64), agreement.spoken_by_the_first(console) as console:
         agreement.require_same(cfg.common())
         mesh = cfg.mesh(runs.BATCH_SIZE)
         agreement.in_first(lambda: check_folders(cfg))
@@ -116,6 +119,7 @@ def settings_of(name: str, cfg: Config) -> dict[str, Any]:
         **settings_of_model(RUNS[name].model),
         "steps": cfg.steps or RUNS[name].steps,
         "seeds": cfg.all_seeds(),
+        "dtype": "float64" if cfg.float64 else "float32",
     }
 
 

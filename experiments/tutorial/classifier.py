@@ -32,6 +32,7 @@ def classification(model: nn.Module, optimizer: optax.GradientTransformation) ->
 
     def init(key: jax.Array) -> tuple[Any, Any]:
         extras = model.init(key, jnp.zeros((1, 28, 28)), train=False)
+        extras = jax.tree.map(_in_precision, extras)
         return extras.pop("params"), extras
 
     def loss(params: Any, extras: Any, data: Examples, indices: jax.Array) -> tuple[jax.Array, Any]:
@@ -60,5 +61,10 @@ def scorer(model: nn.Module, *, batch_statistics: bool = False) -> Any:
 def _gather(data: Examples, indices: jax.Array) -> tuple[jax.Array, jax.Array]:
     images = data.images[indices]
     if images.dtype == jnp.uint8:
-        images = images.astype(jnp.float32) / 255
+        images = images.astype(float) / 255
     return images, data.labels[indices]
+
+
+def _in_precision(leaf: jax.Array) -> jax.Array:
+    """In the precision of the program; drawn in float32, so that the numbers are the same in both."""
+    return leaf.astype(float) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf

@@ -6,20 +6,20 @@ In float64, for in float32 a net leaves its path where rounding takes a value ac
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 
 from experiments.harness import placement, training
+from experiments.harness.precision import computing_in
 from experiments.tutorial import classifier, lessons, runs
 from tests.collectives import sent
 from tests.experiments import stand_in
+from tests.tolerances import assert_same
 
 pytestmark = [pytest.mark.several_devices, pytest.mark.usefixtures("quick_compilation")]
 
-# A single seed runs in this thread, for which alone float64 is turned on.
-SEEDS, STEPS = [0], 10
+SEEDS, STEPS = [0], 200
 
 
 @pytest.fixture(autouse=True)
@@ -32,37 +32,32 @@ def examples(devices: int) -> classifier.Examples:
     return classifier.on_device(*runs.all_examples(stand_in.load_stand_in()), mesh)
 
 
-def as_float64(tree: Any) -> Any:
-    return jax.tree.map(lambda leaf: np.asarray(leaf, np.float64 if leaf.dtype == np.float32 else leaf.dtype), tree)
-
-
 def trained(name: str, devices: int) -> tuple[Any, list[training.Evaluation]]:
     model, data = runs.RUNS[name].model, examples(devices)
     problem = classifier.classification(model, optax.sgd(runs.LEARNING_RATE))
-    with jax.enable_x64(False):
-        state = placement.fetch(training.init_state(problem, SEEDS))
-    state = placement.place(as_float64(state))
     batches, evaluate = lessons.training_batches(SEEDS), lessons.make_evaluate(model, SEEDS, STEPS, data)
     options: Any = {"steps": STEPS, "evaluate_every": STEPS // 2, "evaluate": evaluate}
-    return training.train(problem, state, data, batches, **options)
+    return training.train(problem, training.init_state(problem, SEEDS), data, batches, **options)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", runs.RUNS)
-def test_they_train_and_score_as_one(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    gather = classifier._gather
-
-    def gather_float64(data: classifier.Examples, indices: jax.Array) -> tuple[jax.Array, jax.Array]:
-        images, labels = gather(data, indices)
-        return images.astype(jnp.float64), labels
-
-    monkeypatch.setattr(classifier, "_gather", gather_float64)
-    with jax.enable_x64(True), jax.numpy_dtype_promotion("standard"):
+def test_they_train_and_score_as_one(name: str) -> None:
+    with computing_in(float64=True), jax.numpy_dtype_promotion("standard"):
         (state, history), (expected, one) = trained(name, 4), trained(name, 1)
+        assert {leaf.dtype for leaf in jax.tree.leaves(state.params)} == {np.dtype("float64")}
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-11), state, expected)
     for at, of_one in zip(history, one, strict=True):
         for metric, values in of_one.metrics.items():
             np.testing.assert_allclose(at.metrics[metric], values, rtol=1e-11, err_msg=metric)
+
+
+def test_both_precisions_start_from_the_same_numbers() -> None:
+    problem = classifier.classification(runs.RUNS["mlp-bn"].model, optax.sgd(runs.LEARNING_RATE))
+    single = training.init_state(problem, SEEDS)
+    with computing_in(float64=True), jax.numpy_dtype_promotion("standard"):
+        double = training.init_state(problem, SEEDS)
+    assert_same(jax.tree.map(lambda leaf: np.asarray(leaf, np.float32), double), single)
 
 
 @pytest.mark.slow
