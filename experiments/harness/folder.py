@@ -18,6 +18,7 @@ from experiments.harness import files, progress, results, training
 from experiments.harness.checkpoint import Checkpoints
 from experiments.harness.errors import UserError
 from experiments.harness.placement import fetch, place
+from experiments.harness.processes import activity
 from experiments.harness.processes.agreement import from_first, in_first
 from experiments.harness.stopwatch import Stopwatch
 
@@ -119,6 +120,7 @@ class _Files:
         else:
             self._records = [r for r in results.read_records(self._metrics) if r["step"] <= found[0]]
             self._require_all(found[0])
+            activity.save(self._folder.name, found[0])
             console.print(f"going on from step {found[0]:,}")
         files.write_json(self._folder / "config.json", self._settings)
         return anew if found is None else {"step": np.array(found[0]), **found[1]}
@@ -130,6 +132,7 @@ class _Files:
         results.write_records(self._metrics, self._records)
         assert self._saved is not None
         self._saved.save(evaluation.step, content)
+        activity.save(self._folder.name, evaluation.step)
 
     def close(self) -> None:
         """Release what the checkpoints hold."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from typing import NoReturn, TypeVar
 
@@ -11,7 +12,8 @@ from rich.console import Console
 
 from experiments.harness import config
 from experiments.harness.console import make_console
-from experiments.harness.errors import UserError
+from experiments.harness.errors import AgreedError, UserError
+from experiments.harness.processes import attendant, link, watch
 
 T = TypeVar("T")
 GOES_ON = " Every finished evaluation is kept; the same command with --resume goes on."
@@ -27,29 +29,49 @@ def run(config_class: type[T], args: Sequence[str] | None, work: Callable[[T, Co
             docstring, and its name as in `python -m name`.
 
     Returns:
-        The exit status: 0, 2 for what the user can mend, 130 after Ctrl-C.
+        The exit status: 0, 2 for what the user can mend, 130 after Ctrl-C, 1 for a bug after which others are left.
     """
     console, module = make_console(), sys.modules[work.__module__]
     # Of a module that is run, `__name__` is "__main__"; its spec has the name by which it was found.
     name = (module.__spec__.name if module.__spec__ else module.__name__).removesuffix(".__main__")
     try:
-        work(config.parse(config_class, args, prog=f"python -m {name}", description=module.__doc__ or ""), console)
+        cfg = config.parse(config_class, args, prog=f"python -m {name}", description=module.__doc__ or "")
+        # Arguments given by a caller are not those of the command, which an attendant would repeat.
+        if getattr(cfg, "distributed", False) and args is None and not link.take_up():
+            attendant.become()
+        work(cfg, console)
+        watch.finish()
+    except AgreedError as error:
+        print(f"error: {error}", file=sys.stderr)
+        watch.finish()
+        return 2
     except UserError as error:
+        watch.fail(f"has failed: {error}")
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
+        watch.fail("was stopped by its user")
         print("\nStopped." + (GOES_ON if hasattr(config_class, "resume") else ""), file=sys.stderr)
         return 130
+    except SystemExit:  # After `--help`, and in all processes but the first after an AgreedError.
+        watch.finish()
+        raise
+    except Exception as error:
+        first_line = str(error).partition("\n")[0]
+        if not watch.fail(f"has failed: {type(error).__name__}: {first_line}"):
+            raise
+        traceback.print_exc()
+        return 1
     return 0
 
 
 def leave(status: int) -> NoReturn:
-    """End the program, after Ctrl-C at once.
+    """End the program, after Ctrl-C or an error of one of several processes at once.
 
     Threads of XLA and of the readers may then be at work still, and an orderly end of the interpreter would pull the
-    ground from under them: a segmentation fault. All files are closed by then.
+    ground from under them: a segmentation fault. All files are closed by then. And JAX would wait for other processes.
     """
-    if status == 130:
+    if status == 130 or watch.active():
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)

@@ -10,6 +10,8 @@ from typing import TextIO
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from experiments.harness.processes import activity
+
 
 class JobConsole(Console):
     """The console of one of several jobs: its lines go to a file, its progress to bars shared by all.
@@ -67,6 +69,7 @@ def progress(console: Console, name: str, total: int, done: int = 0) -> Iterator
         def on_progress(step: int) -> None:
             if stop.is_set():
                 raise Stopped
+            activity.reach(name, step)
             shared.update(task, completed=step)
 
         yield on_progress

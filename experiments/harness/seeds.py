@@ -17,6 +17,7 @@ import numpy as np
 
 from experiments.harness.lanes import compile_once, map_lanes
 from experiments.harness.placement import WHOLE, fetch, mesh_of, on_cpu, place, share
+from experiments.harness.processes import activity
 
 T = TypeVar("T")
 
@@ -32,6 +33,7 @@ def for_all_seeds(function: Callable[[Any, Any, Any, Any], T]) -> Callable[[Any,
 
     def call(data: Any, count: Any, state: Any, indices: Any) -> T:
         if (mesh := mesh_of(data)) is not None:
+            activity.begin()
             with jax.set_mesh(mesh):
                 return jax.block_until_ready(shared(data, count, place(state, mesh), share(indices, mesh)))
         if not on_cpu():

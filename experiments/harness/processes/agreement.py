@@ -16,7 +16,8 @@ import numpy as np
 from jax.experimental import multihost_utils
 from rich.console import Console
 
-from experiments.harness.errors import UserError
+from experiments.harness.errors import AgreedError, UserError
+from experiments.harness.processes import activity
 
 Pytree = Any
 T = TypeVar("T")
@@ -35,7 +36,7 @@ def spoken_by_the_first(console: Console) -> Iterator[Console]:
         return
     try:
         yield Console(quiet=True)
-    except UserError:
+    except AgreedError:
         raise SystemExit(2) from None
 
 
@@ -55,7 +56,7 @@ def in_all(function: Callable[[], T]) -> T:
         failure = str(error)
     for number, said in enumerate(_gather(failure)):
         if said:
-            raise UserError(f"Process {number}: {said}" if number else said)
+            raise AgreedError(f"Process {number}: {said}" if number else said)
     return result
 
 
@@ -83,6 +84,7 @@ def from_first(function: Callable[[], Pytree], like: Pytree) -> Pytree:
         return tree
     # As bytes, which are sent as they are: a sum, by which numbers are sent, has no negative zero.
     content = jax.tree.map(lambda leaf: np.ravel(leaf).view(np.uint8), tree if is_first() else like)
+    activity.begin()
     content = multihost_utils.broadcast_one_to_all(content)
     return jax.tree.map(lambda of, leaf: of.view(leaf.dtype).reshape(leaf.shape), content, like)
 
@@ -100,7 +102,7 @@ def require_same(flags: Mapping[str, Any]) -> None:
     for name, value in given[0].items():
         for number, others in enumerate(given):
             if others[name] != value:
-                raise UserError(
+                raise AgreedError(
                     f"`{name}` must be the same in all processes, got {value} in process 0 and {others[name]} in "
                     f"process {number}."
                 )
@@ -109,10 +111,12 @@ def require_same(flags: Mapping[str, Any]) -> None:
 def _gather(text: str) -> list[str]:
     """The texts of all processes."""
     content = text.encode()
+    activity.begin()
     sizes = np.ravel(multihost_utils.process_allgather(np.int32(len(content))))
     if not sizes.any():
         return [""] * len(sizes)
     # What is gathered has one shape in all processes.
+    activity.begin()
     padded = np.frombuffer(content.ljust(sizes.max(), b"\0"), np.uint8)
     rows = np.atleast_2d(multihost_utils.process_allgather(padded))
     return [row[:size].tobytes().decode() for row, size in zip(rows, sizes, strict=True)]

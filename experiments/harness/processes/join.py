@@ -5,10 +5,16 @@ from __future__ import annotations
 import jax
 
 from experiments.harness.errors import UserError
+from experiments.harness.processes import link, watch
+
+# Seconds. All come to the end at once, for `watch.finish` has waited for them.
+_TIMEOUT_OF_SHUTDOWN = 30
+# Long enough to start the same command by hand on another machine.
+_TIMEOUT = 300
 
 
 def join(address: str | None, count: int | None, number: int | None) -> None:
-    """Become one of several processes, before any device is used.
+    """Become one of several processes, before any device is used, and watch over the others from then on.
 
     Args:
         address: where process 0 listens, `host:port`; `None`, like the others, where the cluster is known to JAX.
@@ -18,10 +24,17 @@ def join(address: str | None, count: int | None, number: int | None) -> None:
     Raises:
         UserError: nothing was given, and JAX recognises no cluster.
     """
+    # JAX's handler of SIGTERM would replace that of `link`, which ends the process with a word to the others.
+    jax.config.update("jax_enable_preemption_service", val=False)
+    link.tell(joining=[address, _TIMEOUT])
     try:
-        jax.distributed.initialize(address, count, number)
+        # JAX's own heartbeats keep their limit of 100 s: the watch is sooner, and says more.
+        jax.distributed.initialize(
+            address, count, number, initialization_timeout=_TIMEOUT, shutdown_timeout_seconds=_TIMEOUT_OF_SHUTDOWN
+        )
     except ValueError:
         raise UserError(
             "`--distributed` needs SLURM, Open MPI, Kubernetes or a TPU pod around it, and found none; give "
             "--coordinator-address, --process-count and --process-id."
         ) from None
+    watch.start(jax.process_index(), jax.process_count())

@@ -1,0 +1,77 @@
+"""What a child has told its attendant, and the line that the attendant makes of it when the child is no more."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import time
+from collections.abc import Iterable
+from typing import Any
+
+_STATUS_OF_JAX = re.compile(r"absl::Status: (.*)")
+
+
+class Heard:
+    """The messages of a child, taken in one by one."""
+
+    def __init__(self) -> None:
+        self.joining: tuple[str, int] | None = None
+        self.reason = ""
+        self.beats = 0
+        self.finished = False
+        self._process, self._count = 0, 0
+        self._saved: tuple[str, int] | None = None
+
+    def take(self, messages: Iterable[str]) -> None:
+        """Take in all messages until the line ends."""
+        for text in messages:
+            self._take(json.loads(text))
+
+    def end_silence(self, seconds: int) -> None:
+        """Note that there was no beat for so long."""
+        since = time.strftime("%H:%M:%S", time.localtime(time.time() - seconds))
+        self.reason = self.reason or f"{self._name()} is gone: no sign of life since {since}, {seconds} s ago"
+
+    def explain(self, number: int, said: str) -> bool:
+        """Find why a signal has ended the child, whose C++ has said so much; whether that is all that can be known."""
+        status = _STATUS_OF_JAX.search(said)
+        now = time.strftime("%H:%M:%S")
+        if status and self.joining:
+            address, seconds = self.joining
+            if status[1].startswith("DEADLINE_EXCEEDED"):
+                self.reason = f"not all processes have come to {address} within {seconds} s"
+            else:
+                self.reason = f"this process could not join the others at {address} ({status[1]})"
+        elif status and status[1].startswith("UNAVAILABLE") and self._process:
+            self.reason = f"process 0 of {self._count} is gone: the connection to it broke at {now}"
+        else:
+            memory = ", perhaps for want of memory" if number == signal.SIGKILL else ""
+            self.reason = f"{self._name()} was ended by {signal.Signals(number).name} at {now}{memory}"
+            return False
+        return True
+
+    def way_on(self) -> str:
+        """What to do now."""
+        if self._saved is None:
+            return "there is no checkpoint yet: the same command starts anew."
+        run, step = self._saved
+        return f"the last checkpoint of {run} is of step {step:,}: the same command with --resume goes on."
+
+    def _name(self) -> str:
+        return f"process {self._process} of {self._count}" if self._count else "this process"
+
+    def _take(self, message: dict[str, Any]) -> None:
+        match message:
+            case {"beat": _}:
+                self.beats += 1
+            case {"joining": [address, seconds]}:
+                self.joining = address, seconds
+            case {"joined": [process, count]}:
+                self._process, self._count, self.joining = process, count, None
+            case {"saved": [run, step]}:
+                self._saved = run, step
+            case {"reason": reason}:
+                self.reason = reason
+            case {"finished": _}:
+                self.finished = True
