@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import re
 import signal
-import time
 from collections.abc import Iterable
 from typing import Any
+
+from experiments.harness.processes import words
 
 _STATUS_OF_JAX = re.compile(r"absl::Status: (.*)")
 
@@ -30,13 +31,12 @@ class Heard:
 
     def end_silence(self, seconds: int) -> None:
         """Note that there was no beat for so long."""
-        since = time.strftime("%H:%M:%S", time.localtime(time.time() - seconds))
-        self.reason = self.reason or f"{self._name()} is gone: no sign of life since {since}, {seconds} s ago"
+        self.reason = self.reason or words.gone(self._name(), seconds)
 
     def explain(self, number: int, said: str) -> bool:
         """Find why a signal has ended the child, whose C++ has said so much; whether that is all that can be known."""
         status = _STATUS_OF_JAX.search(said)
-        now = time.strftime("%H:%M:%S")
+        now = words.clock()
         if status and self.joining:
             address, seconds = self.joining
             if status[1].startswith("DEADLINE_EXCEEDED"):
@@ -44,7 +44,7 @@ class Heard:
             else:
                 self.reason = f"this process could not join the others at {address} ({status[1]})"
         elif status and status[1].startswith("UNAVAILABLE") and self._process:
-            self.reason = f"process 0 of {self._count} is gone: the connection to it broke at {now}"
+            self.reason = f"{words.name(0, self._count)} is gone: the connection to it broke at {now}"
         else:
             memory = ", perhaps for want of memory" if number == signal.SIGKILL else ""
             self.reason = f"{self._name()} was ended by {signal.Signals(number).name} at {now}{memory}"
@@ -59,7 +59,7 @@ class Heard:
         return f"the last checkpoint of {run} is of step {step:,}: the same command with --resume goes on."
 
     def _name(self) -> str:
-        return f"process {self._process} of {self._count}" if self._count else "this process"
+        return words.name(self._process, self._count) if self._count else "this process"
 
     def _take(self, message: dict[str, Any]) -> None:
         match message:

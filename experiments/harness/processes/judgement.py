@@ -71,8 +71,3 @@ def find_late(sights: Mapping[int, Sight]) -> Finding | None:
         if waiting and not sight.beat.done:
             late.append(Finding(process, sight, max(sight.began, min(waiting))))
     return min(late, key=lambda finding: finding.since, default=None)
-
-
-def is_stuck(late: Finding, now: float) -> bool:
-    """Whether a late process is to be given up; not before its first step: it may download for as long as it likes."""
-    return late.sight.beat.reached is not None and now - late.since > STUCK_AFTER

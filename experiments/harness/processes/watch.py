@@ -16,9 +16,10 @@ import threading
 import time
 from typing import Any
 
-from experiments.harness.processes import activity, judgement, link
+from experiments.harness.processes import activity, judgement, link, words
+from experiments.harness.processes.judge import Awake, Judge, Verdict
 from experiments.harness.processes.status import GIVEN_UP
-from experiments.harness.processes.store import Store
+from experiments.harness.processes.store import NoAnswerError, Store
 
 PERIOD = 1.0
 # How long process 0 stays for the others to read why it leaves, and how long a failing process tries to tell.
@@ -58,40 +59,27 @@ def finish() -> None:
     jax.distributed.shutdown()
 
 
-def fail(words: str) -> bool:
+def fail(ending: str) -> bool:
     """Tell the others that this process ends, which has to leave at once then; whether there are others.
 
     Args:
-        words: what has happened to it, as the end of a sentence. If it is only that another process is gone, this does
+        ending: what has happened to it, as the end of a sentence. If it is only that another process is gone, this does
             not return: the watch ends the process as soon as it knows which.
     """
     if _watch is None:
         return False
     for number in link.REQUESTS:
         signal.signal(number, signal.SIG_IGN)
-    _watch.fail(words.removesuffix("."))
+    _watch.fail(ending.removesuffix("."))
     return True
-
-
-class Awake:
-    """Seconds that this process was awake: a machine that sleeps, or a process that is stopped, accuses nobody."""
-
-    def __init__(self) -> None:
-        self._last, self.seconds = time.monotonic(), 0.0
-
-    def tick(self) -> float:
-        """The seconds up to now, of which each call adds a few at most."""
-        now = time.monotonic()
-        self.seconds += min(now - self._last, 3 * PERIOD)
-        self._last = now
-        return self.seconds
 
 
 class _Watch:
     def __init__(self, process: int, count: int) -> None:
         self._process, self._count, self._store = process, count, Store()
+        self._name = words.name(process, count)
         self._state: dict[str, Any] = {"number": -1, "at_work": None, "saved": None}
-        self._verdict: dict[str, Any] | None = None
+        self._verdict: Verdict | None = None
         self._failure: str | None = None
         self._told, self._closed = threading.Event(), threading.Event()
         self._threads = [threading.Thread(target=t, daemon=True) for t in (self._talk, self._listen)]
@@ -110,50 +98,51 @@ class _Watch:
             thread.join(PATIENCE)
         link.tell(finished=True)
 
-    def fail(self, words: str) -> None:
+    def fail(self, ending: str) -> None:
         """Let the others know, unless they are the reason."""
-        if _OF_THE_RUNTIME.search(words):
+        if _OF_THE_RUNTIME.search(ending):
             time.sleep(judgement.GONE_AFTER + PATIENCE / 2)
-        self._failure = words
+        self._failure = ending
         self._told.wait(PATIENCE)
 
     def _talk(self) -> None:
         """Write into the store, and read from it; that blocks where process 0 does not answer."""
-        judge = _Judge(self._count) if self._process == 0 else None
+        judge = Judge(self._count) if self._process == 0 else None
         number = 0
         while not self._closed.wait(PERIOD):
             number += 1
-            # Errors of the store are silence, which `_listen` hears.
-            with contextlib.suppress(Exception):
+            # `_listen` notices when there is no answer for long.
+            with contextlib.suppress(NoAnswerError):
                 beat = judgement.Beat(number, activity.begun, activity.reached, activity.done)
                 self._store.put(f"{_BEATS}/{self._process}", json.dumps(beat))
                 if self._failure is not None:
-                    words = f"{_name(self._process, self._count)} {self._failure}"
-                    self._store.put_first(_VERDICT, _to_json(self._process, words))
+                    self._say(Verdict(self._process, f"{self._name} {self._failure}"))
                 if judge is not None:
-                    verdict = judge.look(self._store.read(_BEATS))
-                    if verdict:
-                        self._store.put_first(_VERDICT, verdict)
+                    if verdict := judge.look(self._store.read(_BEATS)):
+                        self._say(verdict)
                     state = {"number": number, "at_work": judge.at_work(), "saved": activity.saved}
                     self._store.put(_STATE, json.dumps(state))
                 head = {name: json.loads(text) for name, text in self._store.read(_HEAD).items()}
                 self._state = head.get("state", self._state)
-                self._verdict = head.get("verdict")
-                if self._verdict:
+                if "verdict" in head:
+                    self._verdict = Verdict(*head["verdict"])
                     self._leave(self._verdict)
 
-    def _leave(self, verdict: dict[str, Any]) -> None:
+    def _say(self, verdict: Verdict) -> None:
+        self._store.put_first(_VERDICT, json.dumps(verdict))
+
+    def _leave(self, verdict: Verdict) -> None:
         """Tell process 0 that this one knows; process 0 waits for all that can, since the store ends with it."""
         self._store.put(f"{_LEFT}/{self._process}", "")
         deadline = time.monotonic() + PATIENCE
-        present = self._count - verdict["gone"]
+        present = self._count if verdict.hears else self._count - 1
         while self._process == 0 and time.monotonic() < deadline and len(self._store.read(_LEFT)) < present:
             time.sleep(PERIOD / 10)
-        if self._failure is not None and verdict["process"] == self._process:
+        if self._failure is not None and verdict.process == self._process:
             self._closed.set()
             self._told.set()
         else:
-            _end(verdict["reason"])
+            _end(verdict.reason)
 
     def _listen(self) -> None:
         """Tell the attendant that this process lives, and notice when process 0 does not."""
@@ -168,63 +157,7 @@ class _Watch:
             if state["number"] != last:
                 last, heard = state["number"], now
             if now - heard > judgement.GONE_AFTER and self._verdict is None:
-                _end(_gone(_name(0, self._count), now - heard))
-
-
-class _Judge:
-    """What process 0 makes of the beats of all."""
-
-    def __init__(self, count: int) -> None:
-        self._count, self._awake = count, Awake()
-        self._sights: dict[int, judgement.Sight] = {}
-        self._told_of: tuple[int, float] | None = None
-
-    def look(self, beats: dict[str, str]) -> str | None:
-        """A verdict, as a text for the store, if there is reason for one."""
-        now = self._awake.tick()
-        new = {int(process): judgement.Beat(*json.loads(text)) for process, text in beats.items()}
-        self._sights = judgement.update(self._sights, new, now)
-        gone, late = judgement.find_gone(self._sights, now), judgement.find_late(self._sights)
-        if gone is not None:
-            return _to_json(gone.process, _gone(_name(gone.process, self._count), now - gone.since), gone=True)
-        if late is not None and judgement.is_stuck(late, now):
-            since, seconds = _clock(now - late.since), f"{now - late.since:.0f} s"
-            words = f"is stuck{_where(late)} since {since}, and the others have waited for it for {seconds}"
-            return _to_json(late.process, f"{_name(late.process, self._count)} {words}")
-        # Process 0 can say itself what it does.
-        if late is not None and late.process and now - late.since > PATIENCE:
-            if self._told_of == (late.process, late.since):
-                return None
-            self._told_of = late.process, late.since
-            print(f"waiting for {_name(late.process, self._count)}{_where(late)}", file=sys.stderr)
-        return None
-
-    def at_work(self) -> list[int]:
-        """Who has not done all its work."""
-        return [p for p in range(self._count) if p not in self._sights or not self._sights[p].beat.done]
-
-
-def _name(process: int, count: int) -> str:
-    return f"process {process} of {count}"
-
-
-def _clock(seconds_ago: float) -> str:
-    return time.strftime("%H:%M:%S", time.localtime(time.time() - seconds_ago))
-
-
-def _gone(name: str, seconds: float) -> str:
-    return f"{name} is gone: no sign of life since {_clock(seconds)}, {seconds:.0f} s ago"
-
-
-def _where(late: judgement.Finding) -> str:
-    if late.sight.beat.reached is None:
-        return ", which has not done its first step"
-    run, step = late.sight.beat.reached
-    return f" in step {step:,} of {run}"
-
-
-def _to_json(process: int, reason: str, *, gone: bool = False) -> str:
-    return json.dumps({"process": process, "gone": gone, "reason": reason})
+                _end(words.gone(words.name(0, self._count), now - heard))
 
 
 def _end(reason: str) -> None:
