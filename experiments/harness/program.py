@@ -29,7 +29,7 @@ def run(config_class: type[T], args: Sequence[str] | None, work: Callable[[T, Co
             docstring, and its name as in `python -m name`.
 
     Returns:
-        The exit status: 0, 2 for what the user can mend, 130 after Ctrl-C, 1 for a bug after which others are left.
+        The exit status: 0, 2 for what the user can mend, 130 after Ctrl-C, 1 for a bug in one of several processes.
     """
     console, module = make_console(), sys.modules[work.__module__]
     # Of a module that is run, `__name__` is "__main__"; its spec has the name by which it was found.
@@ -40,22 +40,19 @@ def run(config_class: type[T], args: Sequence[str] | None, work: Callable[[T, Co
         if getattr(cfg, "distributed", False) and args is None and not link.take_up():
             attendant.become()
         work(cfg, console)
-        watch.finish()
-    except AgreedError as error:
-        print(f"error: {error}", file=sys.stderr)
-        watch.finish()
-        return 2
     except UserError as error:
-        watch.fail(f"has failed: {error}")
+        if not isinstance(error, AgreedError):
+            watch.fail(f"has failed: {error}")
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         watch.fail("was stopped by its user")
         print("\nStopped." + (GOES_ON if hasattr(config_class, "resume") else ""), file=sys.stderr)
         return 130
-    except SystemExit:  # After `--help`, and in all processes but the first after an AgreedError.
-        watch.finish()
-        raise
+    except SystemExit as end:
+        if not watch.joined():  # After `--help`.
+            raise
+        return int(end.code or 0)
     except Exception as error:
         first_line = str(error).partition("\n")[0]
         if not watch.fail(f"has failed: {type(error).__name__}: {first_line}"):
@@ -66,12 +63,12 @@ def run(config_class: type[T], args: Sequence[str] | None, work: Callable[[T, Co
 
 
 def leave(status: int) -> NoReturn:
-    """End the program, after Ctrl-C or an error of one of several processes at once.
+    """End the program: together with the other processes, if any; after Ctrl-C or a failure among others at once.
 
     Threads of XLA and of the readers may then be at work still, and an orderly end of the interpreter would pull the
-    ground from under them: a segmentation fault. All files are closed by then. And JAX would wait for other processes.
+    ground from under them: a segmentation fault. All files are closed by then.
     """
-    if status == 130 or watch.active():
+    if status == 130 or not watch.finish():
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)

@@ -63,7 +63,7 @@ def work(cfg: Config, console: Console) -> None:
     cfg.join()
     with computing_in(float64=cfg.float64), agreement.spoken_by_the_first(console) as console:
         agreement.require_same(cfg.common())
-        mesh = cfg.mesh(runs.BATCH_SIZE)
+        mesh = agreement.in_all(lambda: cfg.mesh(runs.BATCH_SIZE))
         agreement.in_first(lambda: check_folders(cfg))
         mnist = agreement.in_all(lambda: load_kept(cfg.data_dir, report=console.print))
         run_all(cfg, classifier.on_device(*all_examples(mnist), mesh), console)

@@ -94,7 +94,7 @@ def require_same(flags: Mapping[str, Any]) -> None:
     # Without an exchange, which needs as many devices in each.
     devices = np.bincount([device.process_index for device in jax.devices()])
     for process in np.flatnonzero(devices != devices[0]):
-        raise UserError(
+        raise AgreedError(
             f"`--distributed` needs as many devices in each process, got {devices[0]} in process 0 and "
             f"{devices[process]} in process {process}."
         )

@@ -40,16 +40,18 @@ def start(process: int, count: int) -> None:
     _watch = _Watch(process, count)
 
 
-def active() -> bool:
-    """Whether this process has joined others, and has not left together with them."""
+def joined() -> bool:
+    """Whether this process has joined others."""
     return _watch is not None
 
 
-def finish() -> None:
-    """Leave together with all others, when all work is done."""
+def finish() -> bool:
+    """Leave together with all others, when all work is done; not if this process leaves alone, since it has failed."""
     global _watch
     if _watch is None:
-        return
+        return True
+    if _watch.failed:
+        return False
     activity.finish()
     _watch.wait_for_all()
     _watch.close()
@@ -57,6 +59,7 @@ def finish() -> None:
     import jax
 
     jax.distributed.shutdown()
+    return True
 
 
 def fail(ending: str) -> bool:
@@ -80,6 +83,7 @@ class _Watch:
         self._name = words.name(process, count)
         self._state: dict[str, Any] = {"number": -1, "at_work": None, "saved": None}
         self._verdict: Verdict | None = None
+        self.failed = False
         self._failure: str | None = None
         self._told, self._closed = threading.Event(), threading.Event()
         self._threads = [threading.Thread(target=t, daemon=True) for t in (self._talk, self._listen)]
@@ -100,6 +104,7 @@ class _Watch:
 
     def fail(self, ending: str) -> None:
         """Let the others know, unless they are the reason."""
+        self.failed = True
         if _OF_THE_RUNTIME.search(ending):
             time.sleep(judgement.GONE_AFTER + PATIENCE / 2)
         self._failure = ending

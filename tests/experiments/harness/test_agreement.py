@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from experiments.harness.errors import UserError
+from experiments.harness.errors import AgreedError, UserError
 from experiments.harness.processes import agreement
 
 Others = Callable[..., None]
@@ -107,7 +107,11 @@ def test_the_first_alone_speaks(others: Others) -> None:
     others(1)
     with agreement.spoken_by_the_first(own) as console:
         console.print("no word")
-    for error, expected in ((UserError("known to all"), SystemExit), (ZeroDivisionError(), ZeroDivisionError)):
+    for error, expected in (
+        (AgreedError("known to all"), SystemExit),
+        (UserError(), UserError),
+        (ZeroDivisionError(), ZeroDivisionError),
+    ):
         with pytest.raises(expected) as raised, agreement.spoken_by_the_first(own):
             raise error
         with contextlib.suppress(AttributeError):

@@ -27,7 +27,7 @@ RESUME = ["--models", "mlp-bn", *STEPS, "--resume"]
 PROCESS = """
 import json, sys
 import pytest
-from experiments.harness import devices
+from experiments.harness import devices, program
 from experiments.harness.checkpoint import Checkpoints
 from experiments.harness.errors import UserError
 from experiments.mnist import __main__ as mnist
@@ -57,6 +57,7 @@ for name, args in json.loads(sys.argv[1]).items():
     except SystemExit as end:
         status = end.code
     print("END", status, flush=True)
+program.leave(0)
 """
 
 

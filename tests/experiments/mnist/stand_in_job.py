@@ -1,0 +1,28 @@
+"""The main program on a few random images, as a command: `python -m tests.experiments.mnist.stand_in_job ...`.
+
+So that something can happen to it while it trains, a step takes its time.
+"""
+
+import time
+
+import pytest
+
+from experiments.harness import program, progress
+from experiments.harness.processes import activity
+from experiments.mnist import __main__ as mnist
+from tests.experiments import stand_in
+
+
+def reach_slowly(run: str, step: int) -> None:
+    reach(run, step)
+    time.sleep(0.3)
+
+
+reach = activity.reach
+
+if __name__ == "__main__":
+    patch = pytest.MonkeyPatch()
+    stand_in.shrink(patch)
+    patch.setattr(mnist, "load_kept", stand_in.load_stand_in)
+    patch.setattr(progress.activity, "reach", reach_slowly)
+    program.leave(mnist.main())

@@ -1,0 +1,139 @@
+"""One of two processes of the main program is killed; with --resume, the results are those of an undisturbed run."""
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.sources import ROOT
+
+pytestmark = pytest.mark.slow
+
+JOB = [sys.executable, "-m", "tests.experiments.mnist.stand_in_job", "--models", "mlp-bn", "--steps", "40"]
+
+
+def start(out: Path, *flags: str) -> subprocess.Popen[str]:
+    environment = {
+        "JAX_PLATFORMS": "cpu",
+        "JAX_NUM_CPU_DEVICES": "1",
+        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
+        "JAX_COMPILATION_CACHE_DIR": str(out.parent / "cache"),
+    }
+    return subprocess.Popen(
+        [*JOB, "--out", str(out), *flags],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        env={**os.environ, **environment},
+    )
+
+
+def start_two(out: Path, *flags: str, of_1: tuple[str, ...] = ()) -> list[subprocess.Popen[str]]:
+    with contextlib.closing(socket.socket()) as probe:
+        probe.bind(("localhost", 0))
+        address = f"localhost:{probe.getsockname()[1]}"
+    common = ("--distributed", "--coordinator-address", address, "--process-count", "2", *flags)
+    return [start(out, *common, "--process-id", str(p), *of_1 * p) for p in (0, 1)]
+
+
+def ends(processes: list[subprocess.Popen[str]]) -> list[tuple[int, str, str]]:
+    """The status and what was said, of each."""
+    said = [process.communicate() for process in processes]
+    return [(process.returncode, *of) for process, of in zip(processes, said, strict=True)]
+
+
+def records(out: Path) -> list[dict[str, Any]]:
+    path = out / "mlp-bn" / "metrics.jsonl"
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def bytes_of(out: Path) -> dict[str, bytes]:
+    """What the last checkpoint and the metrics hold."""
+    import orbax.checkpoint as ocp
+
+    folder = out / "mlp-bn" / "checkpoints" / "40" / "default"
+    tree = ocp.StandardCheckpointer().restore(folder.resolve())["tree"]["state"]
+    leaves = {str(i): np.asarray(leaf).tobytes() for i, leaf in enumerate(_leaves(tree))}
+    return {"metrics": (out / "mlp-bn" / "metrics.jsonl").read_bytes(), **leaves}
+
+
+def _leaves(tree: Any) -> list[Any]:
+    import jax
+
+    return jax.tree.leaves(tree)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("death")
+
+
+@pytest.fixture(scope="module")
+def killed(folder: Path) -> dict[str, Any]:
+    """An undisturbed run, and beside it one whose process 1 is killed after an evaluation."""
+    undisturbed, disturbed = start_two(folder / "undisturbed"), start_two(folder / "disturbed")
+    while len(records(folder / "disturbed")) < 5:
+        assert disturbed[0].poll() is None, disturbed[0].communicate()
+        time.sleep(0.1)
+    attendant = disturbed[1].pid
+    (child,) = Path(f"/proc/{attendant}/task/{attendant}/children").read_text().split()
+    os.kill(int(child), signal.SIGKILL)
+    when = time.monotonic()
+    said = ends(disturbed)
+    seconds = time.monotonic() - when
+    shutil.copytree(folder / "disturbed", folder / "by one")
+    return {"undisturbed": ends(undisturbed), "disturbed": said, "seconds": seconds}
+
+
+def test_both_end_with_a_line_that_names_the_last_checkpoint(folder: Path, killed: dict[str, Any]) -> None:
+    print(f"ended after {killed['seconds']:.1f} s")
+    assert killed["seconds"] < 60
+    first, second = killed["disturbed"]
+    assert (first[0], second[0]) == (75, 75)
+    step = records(folder / "by one")[-1]["step"]
+    last = first[2].splitlines()[-1]
+    assert last.startswith("error: process 1 of 2 is gone: no sign of life since ")
+    assert last.endswith(f"; the last checkpoint of mlp-bn is of step {step}: the same command with --resume goes on.")
+    assert second[2].startswith("error: process 1 of 2 was ended by SIGKILL at ")
+    assert "Traceback" not in first[2] + second[2]
+
+
+def test_resumed_by_two_it_is_the_undisturbed_run_to_the_last_bit(folder: Path, killed: dict[str, Any]) -> None:
+    assert [end[0] for end in killed["undisturbed"]] == [0, 0]
+    assert len(records(folder / "disturbed")) < 20
+    resumed = ends(start_two(folder / "disturbed", "--resume"))
+    assert [(end[0], end[2]) for end in resumed] == [(0, ""), (0, "")]
+    assert "going on from step " in resumed[0][1]
+    assert bytes_of(folder / "disturbed") == bytes_of(folder / "undisturbed")
+
+
+def test_resumed_by_one_it_is_the_undisturbed_run_to_rounding(folder: Path, killed: dict[str, Any]) -> None:
+    ((status, out, err),) = ends([start(folder / "by one", "--resume")])
+    assert (status, err) == (0, "")
+    assert "going on from step " in out
+    for a, b in zip(records(folder / "by one"), records(folder / "undisturbed"), strict=True):
+        assert a == pytest.approx(b, rel=0, abs=1e-5)
+
+
+def test_a_mistake_that_all_know_ends_both_as_it_ends_one(folder: Path) -> None:
+    both = ends(start_two(folder / "mistake", "--devices", "3"))
+    line = "error: `--devices` must be a multiple of the 2 processes, got 3.\n"
+    assert both == [(2, "", line), (2, "", "")]
+
+
+def test_flags_are_checked_before_anything_is_started(folder: Path) -> None:
+    ((status, out, err),) = ends([start(folder / "flags", "--distributed", "--rot", "x")])
+    assert (status, out) == (2, "")
+    assert err.endswith(" --help`.\n")
+    assert err.startswith("error: ")
