@@ -68,7 +68,14 @@ def leave(status: int) -> NoReturn:
     Threads of XLA and of the readers may then be at work still, and an orderly end of the interpreter would pull the
     ground from under them: a segmentation fault. All files are closed by then.
     """
-    if status == 130 or not watch.finish():
+    together = False
+    if status != 130:
+        try:
+            together = watch.finish()
+        except KeyboardInterrupt:
+            status = 130
+            watch.fail("was stopped by its user")
+    if not together:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)

@@ -1,7 +1,7 @@
 """The attendant of one of several processes: starts it, passes its output on, and says the last word.
 
-`python -m experiments.harness.processes.attendant -m experiments.mnist ...` is what `program.run` turns itself into. It
-has nothing of JAX, whose C++ runtime ends a process with a stack when it meets what it can't mend.
+It is what the user's process becomes. It has nothing of JAX, whose C++ runtime ends a process with a stack when it
+meets what it can't mend.
 """
 
 from __future__ import annotations
@@ -12,13 +12,15 @@ import socket
 import subprocess
 import sys
 import threading
-from typing import IO, NoReturn, TextIO
+from typing import IO, BinaryIO, NoReturn
 
 from experiments.harness.processes import judgement, link
 from experiments.harness.processes.heard import Heard
 from experiments.harness.processes.lines import Lines
 from experiments.harness.processes.status import GIVEN_UP
 
+# To be followed by the arguments of the child's Python. No program of its own, for nobody types it.
+COMMAND = (sys.executable, "-c", f"from {__name__} import main; main()")
 # Seconds. A child that has been asked to end, but waits in a computation, can't hear.
 _GRACE = 15
 # After so many it is said that others have not come yet.
@@ -29,7 +31,12 @@ def become() -> NoReturn:
     """Turn this process into the attendant of a child that runs the same command."""
     sys.stdout.flush()
     sys.stderr.flush()
-    os.execv(sys.executable, [sys.executable, "-m", __name__, *sys.orig_argv[1:]])
+    os.execv(sys.executable, [*COMMAND, *sys.orig_argv[1:]])
+
+
+def main() -> NoReturn:
+    """Attend to Python with the arguments of `COMMAND`."""
+    sys.exit(attend([sys.executable, *sys.argv[1:]]))
 
 
 def attend(command: list[str]) -> int:
@@ -54,11 +61,13 @@ def attend(command: list[str]) -> int:
 
     for number in link.REQUESTS:
         signal.signal(number, pass_on)
+    # Who reads no more of the output ends all, as elsewhere.
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     heard, lines = Heard(), (Lines(), Lines())
     threads = [
         threading.Thread(target=heard.take, args=(ours.makefile(),), daemon=True),
-        threading.Thread(target=_relay, args=(child.stdout, sys.stdout, lines[0]), daemon=True),
-        threading.Thread(target=_relay, args=(child.stderr, sys.stderr, lines[1]), daemon=True),
+        threading.Thread(target=_relay, args=(child.stdout, sys.stdout.buffer, lines[0]), daemon=True),
+        threading.Thread(target=_relay, args=(child.stderr, sys.stderr.buffer, lines[1]), daemon=True),
     ]
     for thread in threads:
         thread.start()
@@ -99,14 +108,9 @@ def _wait(child: subprocess.Popen[bytes], heard: Heard, asked: threading.Event) 
                 print(f"waiting for all processes to come to {heard.joining[0]}", file=sys.stderr)
 
 
-def _relay(source: IO[bytes], target: TextIO, lines: Lines) -> None:
+def _relay(source: IO[bytes], target: BinaryIO, lines: Lines) -> None:
     """Pass a stream on, but for what `lines` keeps."""
     for line in source:
-        text = line.decode(errors="replace")
-        if lines.passes(text):
-            target.write(text)
+        if lines.passes(line.decode(errors="replace")):
+            target.write(line)
             target.flush()
-
-
-if __name__ == "__main__":
-    sys.exit(attend([sys.executable, *sys.argv[1:]]))

@@ -27,7 +27,8 @@ class Heard:
     def take(self, messages: Iterable[str]) -> None:
         """Take in all messages until the line ends."""
         for text in messages:
-            self._take(json.loads(text))
+            if text.endswith("\n"):  # The last one may have been cut off.
+                self._take(json.loads(text))
 
     def end_silence(self, seconds: int) -> None:
         """Note that there was no beat for so long."""

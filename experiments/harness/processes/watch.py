@@ -138,16 +138,17 @@ class _Watch:
 
     def _leave(self, verdict: Verdict) -> None:
         """Tell process 0 that this one knows; process 0 waits for all that can, since the store ends with it."""
-        self._store.put(f"{_LEFT}/{self._process}", "")
-        deadline = time.monotonic() + PATIENCE
-        present = self._count if verdict.hears else self._count - 1
-        while self._process == 0 and time.monotonic() < deadline and len(self._store.read(_LEFT)) < present:
-            time.sleep(PERIOD / 10)
+        with contextlib.suppress(NoAnswerError):
+            self._store.put(f"{_LEFT}/{self._process}", "")
+            deadline = time.monotonic() + PATIENCE
+            present = self._count if verdict.hears else self._count - 1
+            while self._process == 0 and time.monotonic() < deadline and len(self._store.read(_LEFT)) < present:
+                time.sleep(PERIOD / 10)
         if self._failure is not None and verdict.process == self._process:
             self._closed.set()
             self._told.set()
         else:
-            _end(verdict.reason)
+            self._end(verdict.reason)
 
     def _listen(self) -> None:
         """Tell the attendant that this process lives, and notice when process 0 does not."""
@@ -162,13 +163,13 @@ class _Watch:
             if state["number"] != last:
                 last, heard = state["number"], now
             if now - heard > judgement.GONE_AFTER and self._verdict is None:
-                _end(words.gone(words.name(0, self._count), now - heard))
+                self._end(words.gone(words.name(0, self._count), now - heard))
 
-
-def _end(reason: str) -> None:
-    """End the process at once, whatever its other threads are in."""
-    if not link.tell(reason=reason):
-        print(f"error: {reason}.", file=sys.stderr)
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(GIVEN_UP)
+    def _end(self, reason: str) -> None:
+        """End the process at once, whatever its other threads are in."""
+        link.tell(saved=self._state["saved"])
+        if not link.tell(reason=reason):
+            print(f"error: {reason}.", file=sys.stderr)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(GIVEN_UP)

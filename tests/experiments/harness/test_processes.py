@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import pytest
 
+from experiments.harness.processes import attendant
 from tests.sources import ROOT
 
 pytestmark = pytest.mark.slow
@@ -46,8 +47,8 @@ def free_address() -> str:
 
 def run(*arguments: str, attended: bool = True) -> End:
     # Attended from the start, it is spared the imports that are needed to read the flags.
-    attendant = ["-m", "experiments.harness.processes.attendant"] if attended else []
-    command = [sys.executable, *attendant, "-m", JOB, "--distributed", *arguments]
+    start = attendant.COMMAND if attended else (sys.executable,)
+    command = [*start, "-m", JOB, "--distributed", *arguments]
     environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT, env=environment

@@ -6,6 +6,7 @@ import pytest
 
 from experiments.harness.processes.heard import Heard
 from experiments.harness.processes.lines import Lines
+from tests.sources import modules_after
 
 # As JAX prints it, shortened.
 OF_0_10 = """\
@@ -71,7 +72,7 @@ def test_after_the_end_nothing_is_for_the_user():
 
 def heard(*messages):
     child = Heard()
-    child.take(messages)
+    child.take(f"{message}\n" for message in messages)
     return child
 
 
@@ -130,3 +131,14 @@ def test_silence_does_not_replace_a_reason():
     child = heard(JOINED)
     child.end_silence(21)
     assert child.reason.startswith("process 1 of 2 is gone: no sign of life since ")
+
+
+def test_a_message_that_was_cut_off_is_left_out():
+    child = Heard()
+    child.take([f"{JOINED}\n", '{"saved": ["ml'])
+    assert child.way_on() == "there is no checkpoint yet: the same command starts anew."
+
+
+def test_the_attendant_starts_at_once():
+    loaded = modules_after("from experiments.harness.processes import attendant")
+    assert not {name.split(".")[0] for name in loaded} & {"jax", "numpy", "rich", "tyro"}
