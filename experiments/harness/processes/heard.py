@@ -46,6 +46,8 @@ class Heard:
                 self.reason = f"this process could not join the others at {address} ({status[1]})"
         elif status and status[1].startswith("UNAVAILABLE") and self._process:
             self.reason = f"{words.name(0, self._count)} is gone: the connection to it broke at {now}"
+        elif status:
+            self.reason = f"{self._name()} was ended at {now} by JAX ({status[1]})"
         else:
             memory = ", perhaps for want of memory" if number == signal.SIGKILL else ""
             self.reason = f"{self._name()} was ended by {signal.Signals(number).name} at {now}{memory}"
@@ -54,8 +56,10 @@ class Heard:
 
     def way_on(self) -> str:
         """What to do now."""
-        if self._saved is None:
-            return "there is no checkpoint yet: the same command starts anew."
+        if self.joining:
+            return "start all of them with the same address, each with a number of its own."
+        if self._saved is None:  # As far as is known here: the last second may not have been told.
+            return "with --resume, the same command goes on from the last checkpoint, if there is one."
         run, step = self._saved
         return f"the last checkpoint of {run} is of step {step:,}: the same command with --resume goes on."
 

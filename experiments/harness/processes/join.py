@@ -22,7 +22,7 @@ def join(address: str | None, count: int | None, number: int | None) -> None:
         number: which of them this one is, from 0.
 
     Raises:
-        UserError: nothing was given, and JAX recognises no cluster.
+        UserError: nothing was given, and JAX recognises no cluster; or process 0 can't listen there.
     """
     # JAX's handler of SIGTERM would replace that of `link`, which ends the process with a word to the others.
     jax.config.update("jax_enable_preemption_service", val=False)
@@ -37,4 +37,8 @@ def join(address: str | None, count: int | None, number: int | None) -> None:
             "`--distributed` needs SLURM, Open MPI, Kubernetes or a TPU pod around it, and found none; give "
             "--coordinator-address, --process-count and --process-id."
         ) from None
-    watch.start(jax.process_index(), jax.process_count())
+    except jax.errors.JaxRuntimeError as error:
+        raise UserError(
+            f"`--coordinator-address` must be where process 0 can listen, got {address} ({error}); name a free port."
+        ) from None
+    watch.start()

@@ -17,6 +17,10 @@ class NoAnswerError(Exception):
 class Store:
     """The store of the joined processes. Its methods block while process 0 does not answer.
 
+    Attributes:
+        process: which this one is. `jax.process_index` would know only when all have told each other of their devices.
+        count: how many there are.
+
     Raises:
         NoAnswerError: so do its methods.
     """
@@ -24,8 +28,10 @@ class Store:
     def __init__(self) -> None:
         from jax._src import distributed
 
-        client: Any = distributed.global_state.client
-        self._client = client
+        joined: Any = distributed.global_state
+        self.process: int = joined.process_id
+        self.count: int = joined.num_processes
+        self._client = joined.client
 
     def put(self, name: str, text: str) -> None:
         """Write, over what was there."""

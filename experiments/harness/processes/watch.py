@@ -33,11 +33,10 @@ _OF_THE_RUNTIME = re.compile("(UNKNOWN|INTERNAL|UNAVAILABLE|ABORTED|CANCELLED|DE
 _watch: _Watch | None = None
 
 
-def start(process: int, count: int) -> None:
-    """Begin to watch; to be called when this process, one of `count`, has joined the others."""
+def start() -> None:
+    """Begin to watch; to be called when this process has joined the others."""
     global _watch
-    link.tell(joined=[process, count])
-    _watch = _Watch(process, count)
+    _watch = _Watch(Store())
 
 
 def joined() -> bool:
@@ -78,9 +77,10 @@ def fail(ending: str) -> bool:
 
 
 class _Watch:
-    def __init__(self, process: int, count: int) -> None:
-        self._process, self._count, self._store = process, count, Store()
-        self._name = words.name(process, count)
+    def __init__(self, store: Store) -> None:
+        self._process, self._count, self._store = store.process, store.count, store
+        self._name = words.name(store.process, store.count)
+        link.tell(joined=[store.process, store.count])
         self._state: dict[str, Any] = {"number": -1, "at_work": None, "saved": None}
         self._verdict: Verdict | None = None
         self.failed = False

@@ -53,7 +53,10 @@ def run(*arguments: str, attended: bool = True) -> End:
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT, env=environment
     ) as process:
-        out, err = process.communicate()
+        try:
+            out, err = process.communicate(timeout=400)
+        finally:
+            process.kill()
     return End(process.returncode, out, err, time.time())
 
 

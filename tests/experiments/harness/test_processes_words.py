@@ -79,6 +79,7 @@ def heard(*messages):
 JOINED = '{"joined": [1, 2]}'
 JOINING = '{"joining": ["host:1234", 300]}'
 ABORT = signal.SIGABRT
+NONE_KNOWN = "with --resume, the same command goes on from the last checkpoint, if there is one."
 
 
 @pytest.mark.parametrize(
@@ -87,7 +88,7 @@ ABORT = signal.SIGABRT
         ([JOINED], ABORT, OF_0_10, "process 0 of 2 is gone: the connection to it broke at ", True),
         ([JOINED], ABORT, "", "process 1 of 2 was ended by SIGABRT at ", False),
         ([JOINED], signal.SIGSEGV, "", "process 1 of 2 was ended by SIGSEGV at ", False),
-        (['{"joined": [0, 2]}'], ABORT, OF_0_10, "process 0 of 2 was ended by SIGABRT at ", False),
+        (['{"joined": [0, 2]}'], ABORT, OF_0_10, "process 0 of 2 was ended at ", True),
         ([], signal.SIGSEGV, "", "this process was ended by SIGSEGV at ", False),
         (
             [JOINING],
@@ -103,7 +104,7 @@ ABORT = signal.SIGABRT
             "this process could not join the others at host:1234 (ALREADY_EXISTS: x)",
             True,
         ),
-        ([JOINING, JOINED], ABORT, "absl::Status: DEADLINE_EXCEEDED: x", "process 1 of 2 was ended by SIGABRT", False),
+        ([JOINING, JOINED], ABORT, "absl::Status: ABORTED: x", "process 1 of 2 was ended at ", True),
     ],
 )
 def test_why_a_signal_has_ended_the_child(messages, number, said, words, known):
@@ -119,9 +120,13 @@ def test_who_is_killed_may_have_wanted_memory():
 
 
 def test_the_way_on_is_that_of_the_last_checkpoint():
-    assert heard(JOINED).way_on() == "there is no checkpoint yet: the same command starts anew."
+    assert heard(JOINED).way_on() == NONE_KNOWN
     saved = heard('{"saved": ["mlp", 1000]}', '{"saved": ["conv-bn", 2000]}')
     assert saved.way_on() == "the last checkpoint of conv-bn is of step 2,000: the same command with --resume goes on."
+
+
+def test_who_could_not_join_has_to_be_started_with_the_others():
+    assert heard(JOINING).way_on().startswith("start all of them with the same address")
 
 
 def test_silence_does_not_replace_a_reason():
@@ -136,7 +141,7 @@ def test_silence_does_not_replace_a_reason():
 def test_a_message_that_was_cut_off_is_left_out():
     child = Heard()
     child.take([f"{JOINED}\n", '{"saved": ["ml'])
-    assert child.way_on() == "there is no checkpoint yet: the same command starts anew."
+    assert child.way_on() == NONE_KNOWN
 
 
 def test_the_attendant_starts_at_once():

@@ -50,7 +50,11 @@ def start_two(out: Path, *flags: str, of_1: tuple[str, ...] = ()) -> list[subpro
 
 def ends(processes: list[subprocess.Popen[str]]) -> list[tuple[int, str, str]]:
     """The status and what was said, of each."""
-    said = [process.communicate() for process in processes]
+    try:
+        said = [process.communicate(timeout=400) for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
     return [(process.returncode, *of) for process, of in zip(processes, said, strict=True)]
 
 
@@ -79,7 +83,7 @@ def killed(folder: Path) -> dict[str, Any]:
     """An undisturbed run, and beside it one whose process 1 is killed after an evaluation."""
     undisturbed, disturbed = start_two(folder / "undisturbed"), start_two(folder / "disturbed")
     while len(records(folder / "disturbed")) < 5:
-        assert disturbed[0].poll() is None, disturbed[0].communicate()
+        assert disturbed[0].poll() is None, ends([*undisturbed, *disturbed])
         time.sleep(0.1)
     attendant = disturbed[1].pid
     (child,) = Path(f"/proc/{attendant}/task/{attendant}/children").read_text().split()
