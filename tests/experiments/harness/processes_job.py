@@ -15,9 +15,10 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from rich.console import Console
 
 from experiments.harness import program
+from experiments.harness.console import make_console
 from experiments.harness.errors import UserError
 from experiments.harness.processes import activity, judgement
-from experiments.harness.processes.agreement import require_same
+from experiments.harness.processes.agreement import in_all, require_same, spoken_by_the_first
 from experiments.harness.processes.join import join
 
 STEP = 5
@@ -37,7 +38,9 @@ class Config:
     """How many processes there are."""
     steps: int = 10_000
     """How many steps to do."""
-    event: Literal["none", "killed", "stopped", "asleep", "mistaken", "broken", "interrupted"] = "none"
+    event: Literal[
+        "none", "killed", "stopped", "asleep", "mistaken", "all mistaken", "broken", "interrupted", "orphaned"
+    ] = "none"
     """What happens to this process in step 5."""
     stuck_after: float = judgement.STUCK_AFTER
     """That limit."""
@@ -53,10 +56,17 @@ def happen(event: str) -> None:
             time.sleep(10_000)
         case "mistaken":
             raise UserError("`--models` must name at least one, got none.")
+        case "all mistaken":
+            with spoken_by_the_first(make_console()):
+                in_all(lambda: happen("mistaken"))
         case "broken":
             raise ZeroDivisionError("division by zero\nin the second line")
-        case "interrupted":  # As Ctrl-C does, it reaches the attendant.
-            os.kill(os.getppid(), signal.SIGINT)
+        case "interrupted":  # As by a scheduler, which knows of the attendant alone.
+            os.kill(os.getppid(), signal.SIGTERM)
+            time.sleep(10_000)
+        case "orphaned":
+            time.sleep(1)  # Until the attendant has passed on what was printed.
+            os.kill(os.getppid(), signal.SIGKILL)
             time.sleep(10_000)
 
 
@@ -78,7 +88,7 @@ def work(cfg: Config, console: Console) -> None:
                 activity.save("sums", step)
             time.sleep(3)  # Until all know of that.
             if cfg.event != "none":
-                console.print(f"{cfg.event} at {time.time()}")
+                console.print(f"{os.getpid()} {cfg.event} at {time.time()}")
                 happen(cfg.event)
         time.sleep(0.1)
     console.print(f"sum {float(x.sum()):.1f}")

@@ -27,6 +27,7 @@ CASES = {
     ("asleep", 1): [("process 1 of 2 is stuck in step 5 of sums", 75)] * 2,
     ("mistaken", 1): [("process 1 of 2 has failed: `--models` must name at least one, got none;", 75), ("`--mod", 2)],
     ("broken", 0): [("", 1), ("process 0 of 2 has failed: ZeroDivisionError: division by zero;", 75)],
+    ("orphaned", 1): [("process 1 of 2 is gone: no sign", 75), ("", -9)],
     ("interrupted", 0): [("", 130), ("process 0 of 2 was stopped by its user;", 75)],
 }
 TAIL = "the last checkpoint of sums is of step 5: the same command with --resume goes on."
@@ -63,10 +64,13 @@ def run(*arguments: str, attended: bool = True) -> End:
 @pytest.fixture(scope="module")
 def ends():
     """How the two processes of each case have ended."""
-    with ThreadPoolExecutor(2 * len(CASES) + 2) as pool:
+    with ThreadPoolExecutor(2 * len(CASES) + 4) as pool:
         started, address = {}, free_address()
         flags = [("--address", address, "--process", str(p), "--steps", "3") for p in range(2)]
         started["none", 0] = [pool.submit(run, *f, attended=False) for f in flags]
+        address = free_address()
+        flags = [("--address", address, "--process", str(p), "--event", "all mistaken") for p in range(2)]
+        started["all mistaken", 0] = [pool.submit(run, *f) for f in flags]
         for event, culprit in CASES:
             address = free_address()
             # The other limits are the real ones.
@@ -80,7 +84,9 @@ def ends():
 def test_both_end_soon_with_a_line_that_names_the_culprit(ends, case):
     event, culprit = case
     pair = ends[case]
-    (when,) = re.findall(rf"^{event} at (.*)$", pair[culprit].out, re.MULTILINE)
+    ((child, when),) = re.findall(rf"^(\d+) {event} at (.*)$", pair[culprit].out, re.MULTILINE)
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(child), 0)
     for process, (end, (words, status)) in enumerate(zip(pair, CASES[case], strict=True)):
         seconds = end.time - float(when)
         print(f"{event} {culprit}: process {process} ended after {seconds:.1f} s")
@@ -104,3 +110,15 @@ def test_a_mistake_and_an_interruption_have_their_own_words(ends):
 
 def test_without_an_event_both_end_well(ends):
     assert [end[:3] for end in ends["none", 0]] == [(0, "sum 2.0\n", "")] * 2
+
+
+def test_a_mistake_that_all_know_ends_both_alike_and_the_first_says_it(ends):
+    first, other = ends["all mistaken", 0]
+    assert (first.status, first.err) == (2, "error: `--models` must name at least one, got none.\n")
+    assert (other.status, other.err) == (2, "")
+
+
+def test_flags_are_read_before_anything_is_started():
+    end = run("--rot", attended=False)
+    assert (end.status, end.out) == (2, "")
+    assert end.err.endswith(f"; see `python -m {JOB} --help`.\n")
