@@ -9,14 +9,15 @@ from experiments.harness.processes.judgement import Beat, find_gone, find_late, 
 
 
 def watched(*rows, until):
-    """The sights after rows `(time, {process: (begun, done)})`, while all others whose row has come go on beating."""
-    sights, beats = {}, {}
+    """The sights after rows `(time, {process: (begun, done)})`; who has come beats until its `begun` is None."""
+    sights, beats, store = {}, {}, {}
     for now in range(until + 1):
         for time, changed in rows:
             if time == now:
                 beats |= changed
-        new = {p: Beat(now, begun, ("run", begun), done) for p, (begun, done) in beats.items() if begun is not None}
-        sights = update(sights, new, float(now))
+        # The last beat of who is gone stays in the store.
+        store |= {p: Beat(now, begun, ("run", begun), done) for p, (begun, done) in beats.items() if begun is not None}
+        sights = update(sights, store, float(now))
     return sights
 
 
