@@ -75,20 +75,21 @@ def attend(command: list[str]) -> int:
     _wait(child, heard, asked)
     for thread in threads:
         thread.join(5)  # More only if something that the child has started lives on.
-    if child.returncode >= 0 and not heard.reason:
-        return child.returncode
+    status = child.returncode
+    if status is not None and status >= 0 and not heard.reason:
+        return status
     if asked.is_set() and not heard.reason:
         print(f"\nStopped; {heard.way_on()}", file=sys.stderr)
         return 130
     kept = "".join(lines[0].kept + lines[1].kept)
-    if not heard.reason and not heard.explain(-child.returncode, kept):
+    if not heard.reason and not heard.explain(-status, kept):
         sys.stderr.write(kept)
     print(f"error: {heard.reason.removesuffix('.')}; {heard.way_on()}", file=sys.stderr)
     return GIVEN_UP
 
 
 def _wait(child: subprocess.Popen[bytes], heard: Heard, asked: threading.Event) -> None:
-    """Until the child has ended, or has to be ended."""
+    """Until the child has ended, or can't be ended, as when a driver holds it."""
     # All are seconds as turns of this loop: while this process stands still too, the child is not to blame.
     beats = quiet = ignored = alone = 0
     while child.poll() is None:
@@ -103,6 +104,8 @@ def _wait(child: subprocess.Popen[bytes], heard: Heard, asked: threading.Event) 
             ignored += asked.is_set()
             if ignored > _GRACE:
                 child.kill()
+            if max(quiet - judgement.GONE_AFTER, ignored - _GRACE) > _PATIENCE:
+                return
             alone += heard.joining is not None
             if alone == _PATIENCE and heard.joining:
                 print(f"waiting for all processes to come to {heard.joining[0]}", file=sys.stderr)

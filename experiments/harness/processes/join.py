@@ -26,7 +26,7 @@ def join(address: str | None, count: int | None, number: int | None) -> None:
     """
     # JAX's handler of SIGTERM would replace that of `link`, which ends the process with a word to the others.
     jax.config.update("jax_enable_preemption_service", val=False)
-    link.tell(joining=[address, _TIMEOUT])
+    link.tell(joining=[address or "the address of process 0", _TIMEOUT])
     try:
         # JAX's own heartbeats keep their limit of 100 s: the watch is sooner, and says more.
         jax.distributed.initialize(
