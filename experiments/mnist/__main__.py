@@ -48,8 +48,8 @@ class Config(Devices, config.Settings):
 
     def common(self) -> dict[str, Any]:
         """The flags that must be the same in all processes."""
-        names = ("models", "steps", "seed", "seeds", "float64", "resume", "devices")
-        return {f"--{name}": getattr(self, name) for name in names}
+        names = ("models", "steps", "seed", "seeds", "float64", "resume", "devices", "process_count")
+        return {f"--{name.replace('_', '-')}": getattr(self, name) for name in names}
 
 
 def main(args: list[str] | None = None) -> int:
