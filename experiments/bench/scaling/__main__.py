@@ -7,7 +7,8 @@ Ours beside Flax's layer, default and with `use_fast_variance=False`. Four parts
   device. The devices share the cores of this machine: there is nothing to gain, only what partitioning and collectives
   add to see, by the time and, free of other work on the machine, by the CPU time.
 - collectives: what one layer sends, forward and with the backward pass, read from the text of its program for 4 CPU
-  devices: under plain `jit` with a sharded batch, and in `shard_map` with an `axis_name`.
+  devices: under plain `jit` with a sharded batch, and in `shard_map` with an `axis_name`. Also of a ghost norm whose
+  groups are what each device holds.
 - tpu: the same compiled ahead of time for TPUs that are not here, up to whole pods. Without their compiler the part is
   left out: `pip install -e '.[aot-tpu]'`.
 - paper: what the statistics of a ResNet-50 cost in a step on 1,024 chips, by the published latency and bandwidth of
@@ -53,7 +54,7 @@ class Options:
     """Of all devices together in strong scaling; in weak scaling, of the largest number of devices."""
     topologies: tuple[str, ...] = (
         *("v5e:2x2", "v5e:4x4", "v5e:4x8", "v5e:8x8", "v5e:8x16", "v5e:16x16", "v5e:16x32"),
-        *("v3:32x32", "v4:8x8x16", "v6e:16x16", "v5p:2x2x1", "v5p:4x4x4", "v5p:8x8x16", "v5p:16x20x28"),
+        *("v3:32x32", "v4:8x8x16", "v6e:16x16", "v5p:2x2x1", "v5p:4x4x4", "v5p:4x8x8", "v5p:8x8x16", "v5p:16x20x28"),
     )
     """Of TPUs to compile for; of v3 and v4 every chip has two devices."""
     rounds: int = 10

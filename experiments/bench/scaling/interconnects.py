@@ -115,13 +115,13 @@ class System:
 
 
 TWO: dict[int, tuple[int, ...]] = {8: (2, 4), 64: (8, 8), 256: (16, 16)}
-THREE: dict[int, tuple[int, ...]] = {8: (2, 2, 2), 64: (4, 4, 4), 256: (4, 8, 8), 1024: (8, 8, 16)}
+THREE: dict[int, tuple[int, ...]] = {8: (2, 2, 2), 64: (4, 4, 4), 256: (4, 8, 8), 512: (8, 8, 8), 1024: (8, 8, 16)}
 SYSTEMS = {
-    "TPU v3": System(Torus({**TWO, 1024: (32, 32)}, 100e9), IMAGES["v3"]),
+    "TPU v3": System(Torus({**TWO, 512: (16, 32), 1024: (32, 32)}, 100e9), IMAGES["v3"]),
     "TPU v4": System(Torus(THREE, 45e9), IMAGES["v4"]),
     "TPU v5p": System(Torus(THREE, 90e9), IMAGES["v4"] * PEAK["v5p"] / PEAK["v4"]),
     "TPU v5e": System(Torus(TWO, 45e9), IMAGES["v4"] * PEAK["v5e"] / PEAK["v4"]),
-    "DGX H100": System(Nodes((8, 64, 256, 1024)), IMAGES["H100"]),
+    "DGX H100": System(Nodes((8, 64, 256, 512, 1024)), IMAGES["H100"]),
 }
 
 

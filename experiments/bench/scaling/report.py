@@ -6,7 +6,7 @@ import statistics
 from typing import Any
 
 from experiments.bench.scaling.net import CLASSES, IMAGE
-from experiments.bench.scaling.sent import PART
+from experiments.bench.scaling.sent import DATA, PART
 from experiments.bench.scaling.training import STEPS
 from experiments.bench.ways import MODES
 from experiments.harness.tables import Table
@@ -76,10 +76,10 @@ def _each(m: dict[str, Any], clock: str) -> float:
 
 
 def sent_tables(found: list[dict[str, Any]]) -> list[Table]:
-    """Counts and bytes everywhere; what is sent, for the first CPU and TPU; what compiles."""
+    """Counts, bytes, what the data wait for; what is sent, for the first CPU and TPU; what compiles."""
     made = [place for place in found if "programs" in place]
     names = list(dict.fromkeys(p["layer"] for place in made for p in place["programs"]))
-    counts, sizes, whats = [], [], []
+    counts, waits, sizes, whats = [], [], [], []
     for place in made:
         rows: dict[str, dict[str, dict[str, list[dict[str, Any]]]]] = {}
         for p in place["programs"]:
@@ -87,6 +87,7 @@ def sent_tables(found: list[dict[str, Any]]) -> list[Table]:
         for way, row in rows.items():
             label = [f"{place['where']}, {way}", f"{place['devices']:,}"]
             counts.append([*label, *(" / ".join(f"{len(row[n][mode])}" for mode in MODES) for n in names)])
+            waits.append([*label, *(f"{len(row[n][DATA])}" for n in names)])
             sizes.append([*label, *(" / ".join(f"{_bytes(row[n][mode]):,}" for mode in MODES) for n in names)])
             if place["platform"] not in {other["platform"] for other in made[: made.index(place)]}:
                 whats += [[f"{label[0]}, {n}", *(_whats(row[n][mode]) for mode in MODES)] for n in names]
@@ -94,6 +95,7 @@ def sent_tables(found: list[dict[str, Any]]) -> list[Table]:
     shape = "x".join(map(str, PART[1:]))
     return [
         Table(f"Collectives of one layer, {modes}", heads, counts),
+        Table("Of these, what the output and the gradient of the data wait for", heads, waits),
         Table(f"Bytes that they make on each device, for {PART[-1]} channels, {modes}", heads, sizes),
         Table(f"What they are, for {PART[0]} examples of {shape} on each device", ["compiled for", *MODES], whats),
         Table(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import importlib.util
 import multiprocessing
 import os
@@ -15,21 +16,25 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+import jaxbn.linen
 from experiments.bench.ahead_of_time.targets import TARGETS, devices
 from experiments.bench.collectives import collectives
-from experiments.bench.ways import LAYERS, problem, spread, steps, ways
+from experiments.bench.ways import LAYERS, MODES, Step, problem, spread, steps, ways
 
 # With a sharded batch nothing more is said; with an `axis_name` the layer is told of the devices.
 WAYS = ("jit-sharded", "shard_map")
 # Of the data on each device: a layer in the third stage of a ResNet.
 PART = (8, 14, 14, 256)
 # Another row of the tables is another entry here: a layer of Flax's, made from `use_running_average` and `axis_name`.
-NORMS = dict(LAYERS)
+# The ghosts of a device are what it holds.
+NORMS = {**LAYERS, "jaxbn, ghosts": functools.partial(jaxbn.linen.BatchNorm, ghost_size=PART[0])}
+# What the next layer waits for, and the one before: the output, and the gradient by the data.
+DATA = "data"
 TPU = TARGETS["tpu-v5e"]
 
 
 def sent(there: Sequence[jax.Device], dtype: str, platform: str) -> list[dict[str, Any]]:
-    """Of every way and layer the collectives of both modes, and the seconds to compile."""
+    """Of every way and layer the collectives of both modes and of the data alone, and the seconds to compile."""
     whole, parts = spread(there)
     variables = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=whole), problem(PART)[0])
     x = jax.ShapeDtypeStruct((PART[0] * len(there), *PART[1:]), jnp.dtype(dtype), sharding=parts)
@@ -38,13 +43,19 @@ def sent(there: Sequence[jax.Device], dtype: str, platform: str) -> list[dict[st
         for layer, norm in NORMS.items():
             one = norm(use_running_average=False, axis_name=way.axis_name)
             began, made = time.perf_counter(), {}
-            for mode, step in steps(one, way).items():
+            programs = steps(one, way)
+            for mode, step in (*programs.items(), (DATA, _data(programs[MODES[1]]))):
                 program = way.compiled(step).trace(variables, x).lower(lowering_platforms=(platform,)).compile()
                 listed = collectives(program.as_text())
                 made[mode] = [{"what": str(c), "bytes": c.bytes} for c in listed]
             seconds = time.perf_counter() - began
             found.append({"way": name, "layer": layer, "collectives": made, "seconds": seconds})
     return found
+
+
+def _data(both: Step) -> Step:
+    """Only the gradient by the data, which the output is needed for: neither running statistics nor parameters."""
+    return lambda variables, x: ((), both(variables, x)[1])
 
 
 def here() -> dict[str, Any]:
