@@ -24,7 +24,8 @@ NOTE = (
     "On paper means by a formula, latency + 2 (n - 1)/n * bytes / bandwidth for every all-reduce, not by a run. The "
     "norms wait one after the other, and nothing hides it; the all-reduce of the gradient can hide behind the backward "
     "pass, and so can the message of ghosts for their running statistics, which nobody in the step needs. Latency and "
-    "rates are published figures or assumptions, `experiments/bench/scaling/interconnects.py` says which. A pod of TPU v5e has 256 chips."
+    "rates are published figures or assumptions, `experiments/bench/scaling/interconnects.py` says which. A pod "
+    "of TPU v5e has 256 chips."
 )
 
 
