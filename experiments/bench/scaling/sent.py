@@ -8,11 +8,12 @@ import importlib.util
 import multiprocessing
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
@@ -27,7 +28,10 @@ WAYS = ("jit-sharded", "shard_map")
 PART = (8, 14, 14, 256)
 # Another row of the tables is another entry here: a layer of Flax's, made from `use_running_average` and `axis_name`.
 # The ghosts of a device are what it holds.
-NORMS = {**LAYERS, "jaxbn, ghosts": functools.partial(jaxbn.linen.BatchNorm, ghost_size=PART[0])}
+NORMS: dict[str, Callable[..., nn.BatchNorm]] = {
+    **LAYERS,
+    "jaxbn, ghosts": functools.partial(jaxbn.linen.BatchNorm, ghost_size=PART[0]),
+}
 # What the next layer waits for, and the one before: the output, and the gradient by the data.
 DATA = "data"
 TPU = TARGETS["tpu-v5e"]
