@@ -14,7 +14,7 @@ Ours beside Flax's layer, default and with `use_fast_variance=False`. Four parts
 - paper: what the statistics of a ResNet-50 cost in a step on 1,024 chips, by the published latency and bandwidth of
   their interconnects; `experiments/bench/scaling/interconnects.py` has formula, constants and sources.
 
-About 9 minutes on 2 cores that others use as well. Writes `summary.json` and `summary.md`.
+About 6 minutes on 2 cores. Writes `summary.json` and `summary.md`.
 """
 
 from __future__ import annotations
