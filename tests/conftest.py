@@ -4,6 +4,7 @@ Programs of one device are what users run, and most of the tests. The process se
 others; a test that uses more than one is marked `several_devices`.
 """
 
+import os
 import tempfile
 
 import hypothesis
@@ -38,6 +39,11 @@ def pytest_configure(config):
         from jaxbn._reduce import primitives
 
         primitives.devices_of = lambda _: None
+
+
+def pytest_xdist_auto_num_workers():
+    """One more than there are cores, for some tests wait for other processes to end."""
+    return len(os.sched_getaffinity(0)) + 1 if hasattr(os, "sched_getaffinity") else None
 
 
 @pytest.hookimpl(tryfirst=True)  # before `-m` is looked at
