@@ -162,9 +162,11 @@ def at_hand(parts: Pivoted) -> Pivoted:
     one for every sum of a merge.
     """
     packed = _packed(parts)
-    sharing = jax.typeof(packed).sharding.spec
-    if sharing[1] is not None:
-        return _unpacked(jax.sharding.reshard(packed, jax.P(sharing[0], None, *sharing[2:])))
+    sharding = jax.typeof(packed).sharding
+    names, parts_on, *others_on = sharding.spec
+    if parts_on is not None:
+        # With its mesh, for the caller need not have set one.
+        return _unpacked(jax.sharding.reshard(packed, sharding.update(spec=jax.P(names, None, *others_on))))
     return _unpacked(packed.at[:, jnp.arange(packed.shape[1])].get(mode="promise_in_bounds", unique_indices=True))
 
 

@@ -7,10 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.sharding import AxisType
+from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from jaxbn import BatchNormParams, Moments, batch_norm, init_batch_norm, init_state, update_state
+from jaxbn.variants import ghost_batch_norm
 from tests import reference
 from tests.collectives import collectives, sent
 from tests.data import noise
@@ -130,6 +131,14 @@ def test_members_may_have_statistics_of_their_own():
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("norm", [batch_norm, functools.partial(ghost_batch_norm, ghost_size=16)])
+def test_explicitly_sharded_arrays_need_no_mesh_around_the_call(norm):
+    params, x, _, _ = problem((64, 3), masked=False)
+    train = jax.jit(functools.partial(norm, params, init_batch_norm(3)[1], train=True))
+    sharded = jax.device_put(x, NamedSharding(devices("Explicit", BATCH), BATCH))
+    assert_close(train(sharded), train(x), TOLERANCE["float32"])
+
+
 def test_an_explicitly_sharded_state_takes_moments_that_are_not():
     mesh = jax.make_mesh((2,), ("d",), axis_types=(jax.sharding.AxisType.Explicit,))
     with jax.set_mesh(mesh):
