@@ -144,11 +144,17 @@ class BatchNorm(nn.BatchNorm):
             "mean": statistic("mean", self.mean_init, stats_dtype),
             "var": statistic("var", self.var_init, jnp.finfo(stats_dtype).dtype),
         }
-        for name in _flax.further(self.averaging, self.r_max, self.d_max, self.micro_batches):
+        further = _flax.further(self.averaging, self.r_max, self.d_max, self.micro_batches)
+        if evaluates := train is False and not self.is_initializing():
+            # It needs none of them, and so the variables of a net that was trained without these options will do.
+            further = ()
+        for name in further:
             kept[name] = self.variable("batch_stats", name, _flax.nothing, name, kept["mean"].value)
         y, state = _flax.normalise(
             params,
-            _flax.to_state({name: variable.value for name, variable in kept.items()}, self.micro_batches),
+            _flax.to_state(
+                {name: variable.value for name, variable in kept.items()}, 1 if evaluates else self.micro_batches
+            ),
             x,
             train,
             self.dtype,

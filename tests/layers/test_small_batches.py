@@ -239,3 +239,15 @@ def test_a_frozen_nnx_layer_evaluates_while_the_rest_trains():
         reference.normalize(X[:, 0] @ np.ones((3, 4), "float32"), before, np.asarray(model.norm.var[...])),
         TOLERANCE["float32"] * 10,
     )
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"r_max": WIDEN, "d_max": 1.0}, {"micro_batches": 2}, {"averaging": "cumulative"}],
+    ids=lambda options: next(iter(options)),
+)
+def test_variables_of_a_plain_linen_layer_are_evaluated_with_every_option(options):
+    plain = ours_linen.BatchNorm(use_running_average=True)
+    variables = plain.init(jax.random.key(0), X)
+    y = ours_linen.BatchNorm(use_running_average=True, **options).apply(variables, X)
+    assert_same(y, plain.apply(variables, X))
