@@ -48,8 +48,10 @@ class Devices:
         if self.coordinator_address is None or self.process_count is None or self.process_id is None:
             return
         host, _, port = self.coordinator_address.rpartition(":")
-        if not (host and port.isdecimal()):
-            raise UserError(f"`--coordinator-address` must be HOST:PORT, got {self.coordinator_address}.")
+        if not (host and port.isdecimal() and 0 < int(port) < 2**16):
+            raise UserError(
+                f"`--coordinator-address` must be HOST:PORT with a port up to 65535, got {self.coordinator_address}."
+            )
         require_at_least("--process-count", self.process_count, 1)
         require_at_least("--process-id", self.process_id, 0)
         require_at_most("--process-id", self.process_id, self.process_count - 1)
@@ -65,13 +67,13 @@ class Devices:
         wanted = self.devices or (total if self.distributed else 1)
         if wanted % processes:
             raise UserError(f"`--devices` must be a multiple of the {processes} processes, got {wanted}.")
+        if batch % wanted:
+            raise UserError(f"`--devices` must divide the {batch} examples of a batch, got {wanted}.")
         if wanted > total:
             more = f"; with JAX_NUM_CPU_DEVICES={wanted // processes} in its environment it makes as many of a CPU"
             raise UserError(
                 f"`--devices` must be at most {total}, as many as JAX finds, got {wanted}{more if on_cpu() else ''}."
             )
-        if batch % wanted:
-            raise UserError(f"`--devices` must divide the {batch} examples of a batch, got {wanted}.")
         if wanted == 1:
             return None
         devices = [[d for d in jax.devices() if d.process_index == number] for number in range(processes)]

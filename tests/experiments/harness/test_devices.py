@@ -16,6 +16,7 @@ CLUSTER: Any = {"distributed": True, "coordinator_address": "host:1234", "proces
 TOGETHER = "`--coordinator-address`, `--process-count`, `--process-id` must be given together, got"
 OR_NONE = "alone; add what is missing, or leave them out where JAX knows the cluster."
 
+HOST_AND_PORT = "`--coordinator-address` must be HOST:PORT with a port up to 65535, got"
 MISTAKES: Any = {
     "none": ({"devices": 0}, "`--devices` must be at least 1, got 0."),
     "alone": (
@@ -26,10 +27,11 @@ MISTAKES: Any = {
     "number": ({"distributed": True, "process_id": 0}, f"{TOGETHER} --process-id {OR_NONE}"),
     "no port": (
         {**CLUSTER, "coordinator_address": "host"},
-        "`--coordinator-address` must be HOST:PORT, got host.",
+        f"{HOST_AND_PORT} host.",
     ),
-    "no host": ({**CLUSTER, "coordinator_address": ":1"}, "`--coordinator-address` must be HOST:PORT, got :1."),
-    "word": ({**CLUSTER, "coordinator_address": "a:b"}, "`--coordinator-address` must be HOST:PORT, got a:b."),
+    "no host": ({**CLUSTER, "coordinator_address": ":1"}, f"{HOST_AND_PORT} :1."),
+    "word": ({**CLUSTER, "coordinator_address": "a:b"}, f"{HOST_AND_PORT} a:b."),
+    "high port": ({**CLUSTER, "coordinator_address": "a:65536"}, f"{HOST_AND_PORT} a:65536."),
     "no process": (
         {**CLUSTER, "process_count": 0, "process_id": 0},
         "`--process-count` must be at least 1, got 0.",
@@ -97,6 +99,8 @@ def test_every_process_has_its_part(devices: int | None, expected: list[int]) ->
             "`--devices` must be at most 8, as many as JAX finds, got 10; with JAX_NUM_CPU_DEVICES=5 in its "
             "environment it makes as many of a CPU.",
         ),
+        # No device more would help.
+        (10, 64, "`--devices` must divide the 64 examples of a batch, got 10."),
     ],
 )
 @pytest.mark.parametrize("platform", ["cpu", "gpu"])
