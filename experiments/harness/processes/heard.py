@@ -10,6 +10,8 @@ from typing import Any
 
 from experiments.harness.processes import words
 
+# What is left of it where JAX then ends by SIGSEGV instead of raising an error.
+_NO_PORT = "Failed to add port to server"
 _STATUS_OF_JAX = re.compile(r"absl::Status: (.*)")
 
 
@@ -38,7 +40,9 @@ class Heard:
         """Find why a signal has ended the child, whose C++ has said so much; whether that is all that can be known."""
         status = _STATUS_OF_JAX.search(said)
         now = words.clock()
-        if status and self.joining:
+        if self.joining and _NO_PORT in said:
+            self.reason = f"this process can't listen at {self.joining[0]}, take a free port"
+        elif status and self.joining:
             address, seconds = self.joining
             if status[1].startswith("DEADLINE_EXCEEDED"):
                 self.reason = f"not all processes have come to {address} within {seconds} s"

@@ -104,6 +104,13 @@ NONE_KNOWN = "with --resume, the same command goes on from the last checkpoint, 
             "this process could not join the others at host:1234 (ALREADY_EXISTS: x)",
             True,
         ),
+        (
+            [JOINING],
+            signal.SIGSEGV,
+            "E1126 11:20:51.787603   24657 add_port.cc:83] Failed to add port to server: No address",
+            "this process can't listen at host:1234, take a free port",
+            True,
+        ),
         ([JOINING, JOINED], ABORT, "absl::Status: ABORTED: x", "process 1 of 2 was ended at ", True),
     ],
 )
