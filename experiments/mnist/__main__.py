@@ -21,7 +21,7 @@ from experiments.harness.devices import Devices
 from experiments.harness.errors import UserError
 from experiments.harness.placement import mesh_of
 from experiments.harness.precision import computing_in
-from experiments.harness.processes import agreement
+from experiments.harness.processes import activity, agreement
 from experiments.mnist.report import report
 from experiments.tutorial import classifier, lessons, runs
 from experiments.tutorial.runs import RUNS, all_examples, settings_of_model
@@ -90,6 +90,7 @@ def run_all(cfg: Config, data: classifier.Examples, console: Console) -> None:
     """Train all models, then report."""
 
     def report_all(seconds: dict[str, float]) -> None:
+        activity.leave_steps()
         if agreement.is_first():
             report(cfg.out, seconds, console)
 

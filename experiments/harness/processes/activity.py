@@ -4,7 +4,7 @@ from __future__ import annotations
 
 # Computations begun that all processes share; each ends only when all have begun it.
 begun = 0
-# The run that trains, and the step that it has reached.
+# The run that trains, if one does, and the step that it has reached.
 reached: tuple[str, int] | None = None
 # The run and the step of the last checkpoint.
 saved: tuple[str, int] | None = None
@@ -22,6 +22,12 @@ def reach(run: str, step: int) -> None:
     """Note the step that a run has reached."""
     global reached
     reached = run, step
+
+
+def leave_steps() -> None:
+    """Note that no run trains any more: what this process still does by itself may take as long as it likes."""
+    global reached
+    reached = None
 
 
 def save(run: str, step: int) -> None:
