@@ -26,7 +26,7 @@ def by_devices(name: str, whole: Callable[..., Any], of_parts: Callable[..., Any
 
     Args:
         name: of the primitive.
-        whole: computes it, given `axes` as well.
+        whole: computes them, given `axes` as well.
         of_parts: computes the same from `parts`, as many as there are devices, of the leading axis.
     """
     primitive = Primitive(f"jaxbn_{name}")
@@ -49,7 +49,7 @@ def by_devices(name: str, whole: Callable[..., Any], of_parts: Callable[..., Any
     def lower(context: mlir.LoweringRuleContext, *operands: Any, axes: Any) -> Any:
         x: Any = context.avals_in[0]
         devices = devices_of(context)
-        function = functools.partial(of_parts, parts=devices) if _divides(x.shape, axes, devices) else whole
+        function = functools.partial(of_parts, parts=devices) if _shares_evenly(x.shape, axes, devices) else whole
         return mlir.lower_fun(function, multiple_results=True)(context, *operands, axes=axes)
 
     primitive.def_impl(evaluate)
@@ -58,7 +58,7 @@ def by_devices(name: str, whole: Callable[..., Any], of_parts: Callable[..., Any
     return primitive
 
 
-def _divides(shape: Sequence[Any], axes: Sequence[int], devices: int | None) -> bool:
+def _shares_evenly(shape: Sequence[Any], axes: Sequence[int], devices: int | None) -> bool:
     if devices is None or not 1 < devices <= MOST or 0 in axes or not isinstance(shape[0], int):
         return False
     return shape[0] > 0 and shape[0] % devices == 0

@@ -44,7 +44,7 @@ def accumulate(state: BatchNormState, micro_batches: int) -> AccumulatingState:
     """
     own.resting(state)
     number = own.positive_int("micro_batches", micro_batches)
-    # Arrays of their own, which may be donated.
+    # Four arrays and not one four times, which could not be donated.
     nothing = Pivoted(*map(jnp.zeros_like, (state.mean, state.var, state.mean, state.var)))
     zero = jnp.zeros((), jnp.int32)
     return AccumulatingState(*state, nothing, zero, jnp.asarray(number, jnp.int32))

@@ -69,7 +69,8 @@ def batch_renorm(
 
     Raises:
         TypeError: as in `batch_norm`, or a limit is no number.
-        ValueError: as in `batch_norm`, or a limit is too small.
+        ValueError: as in `batch_norm`, or a limit is too small; of those that are arrays of JAX the values are not
+            checked.
 
     Example:
         >>> from jaxbn import init_batch_norm
