@@ -1,19 +1,36 @@
-"""Checkpoints by Orbax, each with a fingerprint, so that a damaged one is seen and the one before it is used."""
+"""Checkpoints by Orbax, each under a seal, so that a damaged or a foreign one is seen and the one before it is used."""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Callable, Iterator
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 from experiments.harness.errors import UserError
+from experiments.harness.log import mention
 
 Pytree = Any
+Record = dict[str, Any]
+
+
+class Checkpoint(NamedTuple):
+    """All that a run goes on from.
+
+    Attributes:
+        step: the training steps done.
+        tree: a pytree of arrays.
+        records: what has been measured so far, as JSON.
+    """
+
+    step: int
+    tree: Pytree
+    records: list[Record]
 
 
 class Checkpoints:
@@ -21,16 +38,16 @@ class Checkpoints:
 
     Args:
         folder: made where it is missing.
+        settings: of the run, as JSON. Checkpoints of a run with other settings count as damaged.
 
     Raises:
         UserError: the folder can't be written; so do the methods that write.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
         import orbax.checkpoint as ocp
 
-        self._args = ocp.args
-        self._folder = folder
+        self._args, self._folder, self._settings = ocp.args, folder, settings
         options = ocp.CheckpointManagerOptions(
             max_to_keep=2,
             enable_async_checkpointing=False,
@@ -38,49 +55,42 @@ class Checkpoints:
             # It waits for no other process.
             multiprocessing_options=ocp.options.MultiprocessingOptions(primary_host=0, active_processes={0}),
         )
+        # With handlers named, Orbax need not guess the layout from the newest checkpoint, which may be damaged.
+        handlers = {"tree": ocp.StandardCheckpointHandler(), "told": ocp.JsonCheckpointHandler()}
         with self._writing():
             folder.mkdir(parents=True, exist_ok=True)
-            # With the handler named, Orbax need not guess the layout from the newest checkpoint, which may be damaged.
-            self._manager = ocp.CheckpointManager(
-                folder.resolve(), options=options, item_handlers=ocp.StandardCheckpointHandler()
-            )
+            self._manager = ocp.CheckpointManager(folder.resolve(), options=options, item_handlers=handlers)
 
-    def save(self, step: int, tree: Pytree) -> None:
-        """Save `tree`, a pytree of arrays, as that of `step`: whole, or not at all."""
-        content = {"tree": tree, "fingerprint": _fingerprint(tree)}
+    def save(self, checkpoint: Checkpoint) -> None:
+        """Save a checkpoint: whole, or not at all."""
+        told = {"records": checkpoint.records, "seal": _seal(checkpoint, self._settings)}
+        args = self._args.Composite(tree=self._args.StandardSave(checkpoint.tree), told=self._args.JsonSave(told))
         with self._writing():
-            self._manager.save(step, args=self._args.StandardSave(content), force=True)
+            self._manager.save(checkpoint.step, args=args, force=True)
 
-    def restore(self, like: Pytree, report: Callable[[str], None]) -> tuple[int, Pytree] | None:
+    def restore(self, like: Pytree, report: Callable[[str], None]) -> Checkpoint | None:
         """The newest undamaged checkpoint, or `None`.
 
         Args:
             like: a pytree of the structure, shapes and dtypes that were saved.
             report: is told of every damaged checkpoint, in one line.
-
-        Returns:
-            The step and the pytree.
         """
-        content = {"tree": like, "fingerprint": _fingerprint(like)}
+        args = self._args.Composite(tree=self._args.StandardRestore(like), told=self._args.JsonRestore())
         for step in sorted(self._manager.all_steps(), reverse=True):
             try:
-                found = self._manager.restore(step, args=self._args.StandardRestore(content))
+                found = self._manager.restore(step, args=args)
+                checkpoint = Checkpoint(step, found["tree"], found["told"]["records"])
+                reason = None
+                if found["told"]["seal"] != _seal(checkpoint, self._settings):
+                    reason = "it is not what was saved under this step and these settings"
             except Exception as error:  # Orbax raises whatever its storage layers raise.
                 reason = _reason(error)
-            else:
-                if np.array_equal(found["fingerprint"], _fingerprint(found["tree"])):
-                    return step, found["tree"]
-                reason = "its content does not match its fingerprint"
-            report(f"The checkpoint of step {step} is damaged ({reason}); trying the one before it.")
+            if reason is None:
+                return checkpoint
+            report(f"The checkpoint of step {step} is damaged ({reason}); trying the one before it.{mention()}")
             with self._writing():
                 self._manager.delete(step)
         return None
-
-    def clear(self) -> None:
-        """Delete all checkpoints of this folder."""
-        with self._writing():
-            for step in self._manager.all_steps():
-                self._manager.delete(step)
 
     def close(self) -> None:
         """Release what Orbax holds."""
@@ -106,8 +116,9 @@ def _reason(error: Exception) -> str:
     )
 
 
-def _fingerprint(tree: Pytree) -> np.ndarray:
-    digest = hashlib.sha256()
-    for leaf in jax.tree.leaves(tree):
+def _seal(checkpoint: Checkpoint, settings: Mapping[str, Any]) -> str:
+    told: Sequence[Any] = (checkpoint.step, settings, checkpoint.records)
+    digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode())
+    for leaf in jax.tree.leaves(checkpoint.tree):
         digest.update(np.ascontiguousarray(leaf).tobytes())
-    return np.frombuffer(digest.digest(), np.uint8)
+    return digest.hexdigest()

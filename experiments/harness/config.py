@@ -8,10 +8,11 @@ import io
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import tyro
 
+from experiments.harness import earlier, occupied
 from experiments.harness.errors import UserError
 
 T = TypeVar("T")
@@ -26,7 +27,9 @@ class Settings:
     seed: int = 0
     """The first seed; the others follow it."""
     out: Path = Path("results")
-    """The folder for all results. Earlier results there are replaced."""
+    """The folder for all results."""
+    overwrite: bool = False
+    """Replace the results of an earlier run in that folder, as soon as there are new ones."""
     data_dir: Path | None = None
     """A folder with the four official MNIST files, or a TFDS data directory; None to find or fetch the data."""
 
@@ -35,9 +38,30 @@ class Settings:
         return list(range(self.seed, self.seed + self.seeds))
 
     def check(self) -> None:
-        """Refuse seeds that can't be told apart, and a folder that can't be written."""
+        """Refuse seeds that can't be told apart, and a folder that can't be written or has earlier results."""
         require_seeds(self.seed, self.seeds)
         require_writable("--out", self.out)
+        self.check_earlier()
+
+    def check_earlier(self) -> None:
+        """Refuse to replace earlier results unasked."""
+        earlier.require_no_summary(self.out, overwrite=self.overwrite)
+
+
+@dataclasses.dataclass(frozen=True)
+class ResumableSettings(Settings):
+    """The settings of a program whose results come from training runs, each with a folder in `out`."""
+
+    resume: bool = False
+    """Go on from the last checkpoints in the results folder, with results identical to those of an unbroken run."""
+
+    def settings_of_runs(self) -> dict[str, dict[str, Any]]:
+        """For each run its settings, as JSON, by the name of its folder."""
+        raise NotImplementedError
+
+    def check_earlier(self) -> None:
+        """Refuse to replace earlier runs unasked, or to go on with one that had other settings."""
+        earlier.require_no_runs(self.out, self.settings_of_runs(), resume=self.resume, overwrite=self.overwrite)
 
 
 def parse(config: type[T], args: Sequence[str] | None = None, *, prog: str, description: str) -> T:
@@ -87,11 +111,12 @@ def require_seeds(first: int, count: int) -> None:
 
 
 def require_writable(name: str, folder: Path) -> None:
-    """Refuse a folder in which no file can be made; make it where it is missing."""
+    """Refuse a folder in which no file can be made, or another run writes; make it where it is missing."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
+        occupied.occupy(name, folder)
     except OSError as error:
         raise UserError(
             f"`{name}` must be a folder that can be written, got {folder} ({error.strerror}); name another one."

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import os
+import sys
+from collections.abc import Iterator
+from typing import Any
 
 from rich.console import Console
+
+from experiments.harness.errors import UserError
 
 # Wide and without wrapping, so that a line stays a line in a pipe or a log file.
 _WIDTH_OF_A_LOG = 160
@@ -12,6 +19,51 @@ _WIDTH_OF_A_LOG = 160
 
 def make_console() -> Console:
     """A console for people on a terminal, and for plain lines anywhere else."""
-    plain = functools.partial(Console, highlight=False, emoji=False, markup=False)
+    output: Any = _Output()
+    plain = functools.partial(Console, file=output, highlight=False, emoji=False, markup=False)
     console = plain()
     return console if console.is_terminal else plain(width=_WIDTH_OF_A_LOG, soft_wrap=True)
+
+
+def say(text: str) -> None:
+    """Say a last line to the user, if there still is one to hear it."""
+    with contextlib.suppress(OSError):
+        print(text, file=sys.stderr, flush=True)
+
+
+def give_up_output() -> None:
+    """Drop what can't be written any more, which the end of the interpreter would complain about."""
+    for number, stream in ((1, sys.stdout), (2, sys.stderr)):
+        try:
+            stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), number)
+
+
+class _Output:
+    """The standard output of the moment, whose failures are the user's to mend."""
+
+    def write(self, text: str) -> int:
+        with self._writing():
+            return self._stream.write(text)
+
+    def flush(self) -> None:
+        with self._writing():
+            self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    @property
+    def _stream(self) -> Any:
+        # While bars of progress are shown, rich stands in the place of the output.
+        return getattr(sys.stdout, "rich_proxied_file", sys.stdout)
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise UserError(
+                f"standard output could not be written ({error.strerror}); send it elsewhere, and start again."
+            ) from None

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shlex
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -10,13 +12,13 @@ from typing import NoReturn, TypeVar
 
 from rich.console import Console
 
-from experiments.harness import config
-from experiments.harness.console import make_console
+from experiments.harness import config, log, occupied, stopping
+from experiments.harness.console import give_up_output, make_console, say
 from experiments.harness.errors import AgreedError, UserError
 from experiments.harness.processes import attendant, link, watch
+from experiments.harness.progress import Stopped
 
 T = TypeVar("T")
-GOES_ON = " Every finished evaluation is kept; the same command with --resume goes on."
 
 
 def run(config_class: type[T], args: Sequence[str] | None, work: Callable[[T, Console], None]) -> int:
@@ -29,54 +31,77 @@ def run(config_class: type[T], args: Sequence[str] | None, work: Callable[[T, Co
             docstring, and its name as in `python -m name`.
 
     Returns:
-        The exit status: 0, 2 for what the user can mend, 130 after Ctrl-C, 1 for a bug in one of several processes.
+        The exit status: 0, 2 for what the user can mend, 128 and the number of the signal that has stopped it (130
+        after Ctrl-C), 1 for a bug in one of several processes.
     """
     console, module = make_console(), sys.modules[work.__module__]
     # Of a module that is run, `__name__` is "__main__"; its spec has the name by which it was found.
     name = (module.__spec__.name if module.__spec__ else module.__name__).removesuffix(".__main__")
+    way_on = _way_on(config_class, name, sys.argv[1:] if args is None else args)
     try:
+        # Arguments given by a caller are not those of the process.
+        if args is None:
+            stopping.begin(way_on)
+            log.divert()
         cfg = config.parse(config_class, args, prog=f"python -m {name}", description=module.__doc__ or "")
-        # Arguments given by a caller are not those of the command, which an attendant would repeat.
+        # An attendant would repeat the process's own.
         if getattr(cfg, "distributed", False) and args is None and not link.take_up():
             attendant.become()
         work(cfg, console)
     except UserError as error:
         if not isinstance(error, AgreedError):
             watch.fail(f"has failed: {error}")
-        print(f"error: {error}", file=sys.stderr)
+        say(f"error: {error}{log.mention()}")
         return 2
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, Stopped):
         watch.fail("was stopped by its user")
-        print("\nStopped." + (GOES_ON if hasattr(config_class, "resume") else ""), file=sys.stderr)
-        return 130
+        say(f"\nStopped. {way_on}".rstrip())
+        return 128 + (stopping.asked() or signal.SIGINT)
     except SystemExit as end:
         if not watch.joined():  # After `--help`.
             raise
         return int(end.code or 0)
     except Exception as error:
         first_line = str(error).partition("\n")[0]
+        if _is_want_of_memory(error):
+            watch.fail("has run out of memory")
+            say(f"error: memory ran out ({first_line or 'MemoryError'}); free some, or ask for less, as by --seeds.")
+            return 2
         if not watch.fail(f"has failed: {type(error).__name__}: {first_line}"):
             raise
         traceback.print_exc()
         return 1
+    finally:
+        occupied.leave_all()
     return 0
 
 
 def leave(status: int) -> NoReturn:
-    """End the program: together with the other processes, if any; after Ctrl-C or a failure among others at once.
+    """End the program: together with the other processes, if any; after a signal or a failure among others at once.
 
     Threads of XLA and of the readers may then be at work still, and an orderly end of the interpreter would pull the
     ground from under them: a segmentation fault. All files are closed by then.
     """
     together = False
-    if status != 130:
+    if status < 128:
         try:
             together = watch.finish()
         except KeyboardInterrupt:
-            status = 130
+            status = 128 + (stopping.asked() or signal.SIGINT)
             watch.fail("was stopped by its user")
+    give_up_output()
     if not together:
-        sys.stdout.flush()
-        sys.stderr.flush()
         os._exit(status)
     sys.exit(status)
+
+
+def _way_on(config_class: type[object], name: str, args: Sequence[str]) -> str:
+    """What to type after a stop."""
+    if not hasattr(config_class, "resume"):
+        return ""
+    command = shlex.join([*args] if "--resume" in args else [*args, "--resume"])
+    return f"What was finished is kept; to go on: python -m {name} {command}"
+
+
+def _is_want_of_memory(error: Exception) -> bool:
+    return isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error)

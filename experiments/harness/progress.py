@@ -10,6 +10,7 @@ from typing import TextIO
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from experiments.harness import stopping
 from experiments.harness.processes import activity
 
 
@@ -67,7 +68,7 @@ def progress(console: Console, name: str, total: int, done: int = 0) -> Iterator
         task = shared.add_task(name, total=total, completed=done)
 
         def on_progress(step: int) -> None:
-            if stop.is_set():
+            if stop.is_set() or stopping.asked():
                 raise Stopped
             activity.reach(name, step)
             shared.update(task, completed=step)

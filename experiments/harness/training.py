@@ -75,7 +75,7 @@ def train(
     steps: int,
     evaluate_every: int,
     evaluate: Callable[[TrainState, int, np.ndarray], Metrics],
-    on_progress: Callable[[int], None] = lambda _step: None,
+    on_dispatch: Callable[[int, TrainState], None] = lambda _step, _state: None,
     on_evaluation: Callable[[Evaluation, TrainState], None] = lambda _evaluation, _state: None,
 ) -> tuple[TrainState, list[Evaluation]]:
     """Train from `first_step` to `steps`, evaluating at every multiple of `evaluate_every` and at the end.
@@ -89,7 +89,7 @@ def train(
         steps: the steps to have done at the end.
         evaluate_every: steps between evaluations.
         evaluate: `(state, step, indices of the last batch [seeds, batch]) -> metrics`.
-        on_progress: called with the step after every dispatch.
+        on_dispatch: called after every dispatch, and its evaluation if there is one; may end the training by raising.
         on_evaluation: called after every evaluation, with the state to save.
 
     Returns:
@@ -107,10 +107,12 @@ def train(
             padded = np.pad(indices, ((0, 0), (0, STEPS_PER_DISPATCH - count), (0, 0)))
             state = run(data, count, state, padded)
             step += count
-            on_progress(step)
+            if step < goal:
+                on_dispatch(step, state)
         evaluation = Evaluation(step, evaluate(state, step, indices[:, -1]))
         history.append(evaluation)
         on_evaluation(evaluation, state)
+        on_dispatch(step, state)
     return state, history
 
 

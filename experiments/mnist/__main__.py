@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from rich.console import Console
 
-from experiments.harness import compilation, config, folder, jobs, program, results, rolled_loops, training
+from experiments.harness import compilation, config, jobs, program, results, rolled_loops, training
 from experiments.harness.data import load_kept
 from experiments.harness.devices import Devices
 from experiments.harness.errors import UserError
@@ -30,7 +30,7 @@ PRINT_EVERY = 1_000
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(Devices, config.Settings):
+class Config(Devices, config.ResumableSettings):
     """The command line."""
 
     models: tuple[Literal["mlp-bn", "mlp", "conv-bn", "conv"], ...] = ("mlp-bn", "mlp", "conv-bn", "conv")
@@ -40,15 +40,17 @@ class Config(Devices, config.Settings):
     seeds: int = 1
     """How many seeds to train, together; mean and standard deviation are reported."""
     out: Path = Path("results/mnist")
-    """The folder for all results. Results of an earlier run of the same model there are replaced."""
+    """The folder for all results."""
     float64: bool = False
     """Compute in float64: slower, and the same numbers on any number of devices."""
-    resume: bool = False
-    """Go on from the last checkpoints in the results folder, with results identical to those of an unbroken run."""
+
+    def settings_of_runs(self) -> dict[str, dict[str, Any]]:
+        """For each model all that its results depend on."""
+        return {name: settings_of(name, self) for name in self.models}
 
     def common(self) -> dict[str, Any]:
         """The flags that must be the same in all processes."""
-        names = ("models", "steps", "seed", "seeds", "float64", "resume", "devices", "process_count")
+        names = ("models", "steps", "seed", "seeds", "float64", "resume", "overwrite", "devices", "process_count")
         return {f"--{name.replace('_', '-')}": getattr(self, name) for name in names}
 
 
@@ -64,7 +66,7 @@ def work(cfg: Config, console: Console) -> None:
     with computing_in(float64=cfg.float64), agreement.spoken_by_the_first(console) as console:
         agreement.require_same(cfg.common())
         mesh = agreement.in_all(lambda: cfg.mesh(runs.BATCH_SIZE))
-        agreement.in_first(lambda: check_folders(cfg))
+        agreement.in_first(cfg.check)
         mnist = agreement.in_all(lambda: load_kept(cfg.data_dir, report=console.print))
         run_all(cfg, classifier.on_device(*all_examples(mnist), mesh), console)
 
@@ -77,13 +79,6 @@ def check(cfg: Config) -> None:
         config.require_at_least("--steps", cfg.steps, 1)
     config.require_seeds(cfg.seed, cfg.seeds)
     cfg.check_devices()
-
-
-def check_folders(cfg: Config) -> None:
-    """Refuse a folder that can't be written, or whose runs had other settings."""
-    cfg.check()
-    if cfg.resume:
-        folder.require_resumable(cfg.out, {name: settings_of(name, cfg) for name in cfg.models})
 
 
 def run_all(cfg: Config, data: classifier.Examples, console: Console) -> None:

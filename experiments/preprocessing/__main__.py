@@ -8,6 +8,7 @@ transforms are fitted to the 55,000 training images alone, pixel by pixel. Three
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from rich.console import Console
 
-from experiments.harness import compilation, config, folder, program, results
+from experiments.harness import compilation, config, jobs, program, results
 from experiments.harness.data import load_kept
 from experiments.harness.placement import fetch, place
 from experiments.preprocessing.plot import draw_clouds, draw_digits, draw_spectrum
@@ -41,7 +42,7 @@ MODELS = ("mlp", "mlp-bn")
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(config.Settings):
+class Config(config.ResumableSettings):
     """The command line."""
 
     steps: int = 5_000
@@ -49,8 +50,10 @@ class Config(config.Settings):
     seeds: int = 5
     """How many seeds to train, together; mean and standard deviation are reported."""
     out: Path = Path("results/preprocessing")
-    resume: bool = False
-    """Go on from the last checkpoints in the results folder, with results identical to those of an unbroken run."""
+
+    def settings_of_runs(self) -> dict[str, dict[str, Any]]:
+        """For each model and input all that its results depend on."""
+        return {name_of(*run): settings_of(*run, self) for run in itertools.product(MODELS, INPUTS)}
 
 
 def main(args: list[str] | None = None) -> int:
@@ -66,22 +69,25 @@ def work(cfg: Config, console: Console) -> None:
     training = pixels[runs.VALIDATION : runs.VALIDATION + runs.TRAINING]
     transforms = {shown: fit(training) for shown, fit in FITS.items()}
     draw_all(cfg.out, transforms, pixels[: runs.VALIDATION], labels[: runs.VALIDATION], console)
+
+    def train(shown: str, model: str, own: Console) -> float:
+        inputs = transform(transforms[shown], pixels) if shown in transforms else pixels
+        data = classifier.on_device(inputs.reshape(images.shape), labels)
+        name, settings = name_of(model, shown), settings_of(model, shown, cfg)
+        return lessons.train(cfg.out / name, runs.RUNS[model].model, settings, data, own, resume=cfg.resume)
+
     with results.reported(lambda seconds: report(cfg.out, MODELS, INPUTS, name_of, seconds, console)) as seconds:
-        for shown in INPUTS:
-            inputs = transform(transforms[shown], pixels) if shown in transforms else pixels
-            for model in MODELS:
-                name, settings = name_of(model, shown), settings_of(model, shown, cfg)
-                net, data = runs.RUNS[model].model, classifier.on_device(inputs.reshape(images.shape), labels)
-                seconds[name] = lessons.train(cfg.out / name, net, settings, data, console, resume=cfg.resume)
+        trainings: dict[str, Callable[[Console], float]] = {
+            name_of(m, shown): functools.partial(train, shown, m) for shown in INPUTS for m in MODELS
+        }
+        # Two at once would be in each other's way: all seeds of one fill the cores.
+        seconds.update(jobs.run_jobs(trainings, console, one_by_one=True))
 
 
 def check(cfg: Config) -> None:
     """Refuse what can't be run, before any work."""
     config.require_at_least("--steps", cfg.steps, 1)
     cfg.check()
-    if cfg.resume:
-        runs_of = itertools.product(MODELS, INPUTS)
-        folder.require_resumable(cfg.out, {name_of(*run): settings_of(*run, cfg) for run in runs_of})
 
 
 def name_of(model: str, shown: str) -> str:

@@ -49,7 +49,7 @@ class Config(config.Settings):
     validate: bool = False
     """Train without the first 5,000 images and score those, instead of the test images, as the recipes were chosen."""
     out: Path = Path("results/speedrun")
-    """The folder for summary.json and summary.md. Earlier ones there are replaced."""
+    """The folder for summary.json and summary.md."""
 
 
 def main(args: list[str] | None = None) -> int:

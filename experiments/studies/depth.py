@@ -94,7 +94,7 @@ def train(model: nn.Module, name: str, cfg: Config, data: classifier.Examples, c
             steps=cfg.steps,
             evaluate_every=cfg.steps,
             evaluate=evaluate,
-            on_progress=on_progress,
+            on_dispatch=lambda step, _: on_progress(step),
         )
     return history[-1].metrics["acc"].reshape(len(cfg.rates), cfg.seeds)
 

@@ -169,7 +169,7 @@ def train(cfg: Config, data: classifier.Examples, console: Console) -> dict[str,
             steps=cfg.steps,
             evaluate_every=runs.EVALUATE_EVERY,
             evaluate=evaluate,
-            on_progress=on_progress,
+            on_dispatch=lambda step, _: on_progress(step),
         )
     return {kind: np.stack([evaluation.metrics[kind] for evaluation in history]) for kind in KINDS}
 

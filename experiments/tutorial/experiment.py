@@ -56,7 +56,7 @@ class Experiment:
                 steps=self.steps,
                 evaluate_every=every or self.steps,
                 evaluate=lambda *_: {},
-                on_progress=on_progress,
+                on_dispatch=lambda step, _: on_progress(step),
                 on_evaluation=lambda _, state: states.append(state),
             )
         return states

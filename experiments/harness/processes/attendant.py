@@ -14,6 +14,7 @@ import sys
 import threading
 from typing import IO, BinaryIO, NoReturn
 
+from experiments.harness import stopping
 from experiments.harness.processes import judgement, link
 from experiments.harness.processes.heard import Heard
 from experiments.harness.processes.lines import Lines
@@ -53,13 +54,13 @@ def attend(command: list[str]) -> int:
         process_group=0,
     )
     theirs.close()
-    asked = threading.Event()
+    asked: list[int] = []
 
     def pass_on(number: int, _frame: object) -> None:
-        asked.set()
+        asked.append(number)
         child.send_signal(number)
 
-    for number in link.REQUESTS:
+    for number in stopping.SIGNALS:
         signal.signal(number, pass_on)
     # Who reads no more of the output ends all, as elsewhere.
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
@@ -78,9 +79,9 @@ def attend(command: list[str]) -> int:
     status = child.returncode
     if status is not None and status >= 0 and not heard.reason:
         return status
-    if asked.is_set() and not heard.reason:
+    if asked and not heard.reason:
         print(f"\nStopped; {heard.way_on()}", file=sys.stderr)
-        return 130
+        return 128 + asked[0]
     kept = "".join(lines[0].kept + lines[1].kept)
     if not heard.reason and not heard.explain(-status, kept):
         sys.stderr.write(kept)
@@ -88,7 +89,7 @@ def attend(command: list[str]) -> int:
     return GIVEN_UP
 
 
-def _wait(child: subprocess.Popen[bytes], heard: Heard, asked: threading.Event) -> None:
+def _wait(child: subprocess.Popen[bytes], heard: Heard, asked: list[int]) -> None:
     """Until the child has ended, or can't be ended, as when a driver holds it."""
     # All are seconds as turns of this loop: while this process stands still too, the child is not to blame.
     beats = quiet = ignored = alone = 0
@@ -101,7 +102,7 @@ def _wait(child: subprocess.Popen[bytes], heard: Heard, asked: threading.Event) 
             if quiet > judgement.GONE_AFTER:
                 heard.end_silence(quiet)
                 child.kill()
-            ignored += asked.is_set()
+            ignored += bool(asked)
             if ignored > _GRACE:
                 child.kill()
             if max(quiet - judgement.GONE_AFTER, ignored - _GRACE) > _PATIENCE:

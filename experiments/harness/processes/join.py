@@ -9,7 +9,7 @@ from experiments.harness.processes import link, watch
 
 # Seconds. All come to the end at once, for `watch.finish` has waited for them.
 _TIMEOUT_OF_SHUTDOWN = 30
-# Enough to start the same command by hand on another machine; a process that died on its way holds the others no longer.
+# Enough to start the same command by hand on another machine. One that died on its way holds the others no longer.
 _TIMEOUT = 45
 
 

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import socket
 import threading
 
+from experiments.harness import stopping
 from experiments.harness.processes.status import GIVEN_UP
 
 VARIABLE = "JAXBN_ATTENDED_OVER"
-# The signals that ask a process to end.
-REQUESTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 _line: socket.socket | None = None
 _lock = threading.Lock()
@@ -27,9 +25,7 @@ def take_up() -> bool:
         return _line is not None
     _line = socket.socket(fileno=int(descriptor))
     threading.Thread(target=_end_with, args=(_line,), daemon=True).start()
-    # All of them work like Ctrl-C, with a word to the others.
-    for number in REQUESTS:
-        signal.signal(number, signal.default_int_handler)
+    stopping.attend()
     return True
 
 

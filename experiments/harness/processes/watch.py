@@ -16,6 +16,7 @@ import threading
 import time
 from typing import Any
 
+from experiments.harness import stopping
 from experiments.harness.processes import activity, judgement, link, words
 from experiments.harness.processes.judge import Awake, Judge, Verdict
 from experiments.harness.processes.status import GIVEN_UP
@@ -70,7 +71,7 @@ def fail(ending: str) -> bool:
     """
     if _watch is None:
         return False
-    for number in link.REQUESTS:
+    for number in stopping.SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     _watch.fail(ending.removesuffix("."))
     return True

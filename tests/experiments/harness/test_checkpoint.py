@@ -10,13 +10,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments.harness import checkpoint
-from experiments.harness.checkpoint import Checkpoints
+from experiments.harness.checkpoint import Checkpoint, Checkpoints
 from experiments.harness.errors import UserError
 from experiments.harness.training import TrainState
 
 # Orbax stops reading at the first damaged file, and its threads then find their event loop closed.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
+SETTINGS = {"model": "line", "seeds": [0, 1]}
 
 
 @pytest.fixture
@@ -26,7 +27,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def saved(folder: Path) -> Iterator[Checkpoints]:
-    saved = Checkpoints(folder)
+    saved = Checkpoints(folder, SETTINGS)
     yield saved
     saved.close()
 
@@ -38,6 +39,11 @@ def tree_of(value: float) -> Any:
 
 def like() -> Any:
     return jax.tree.map(np.zeros_like, tree_of(0))
+
+
+def checkpoint_of(step: int, value: float | None = None) -> Checkpoint:
+    tree = tree_of(step if value is None else value)
+    return Checkpoint(step, tree, [{"step": step, "seed": seed, "loss": 1 / (step + seed + 3)} for seed in (0, 1)])
 
 
 def refuse(line: str) -> None:
@@ -78,15 +84,27 @@ def empty(step: Path) -> None:
 
 
 def delete_content(step: Path) -> None:
-    shutil.rmtree(step / "default")
+    shutil.rmtree(step / "tree")
 
 
-DAMAGES = [flip, truncate, delete_files, empty, delete_content]
+def delete_records(step: Path) -> None:
+    shutil.rmtree(step / "told")
+
+
+def another_number(step: Path) -> None:
+    """A digit of a metric, which leaves valid JSON."""
+    (path,) = (step / "told").glob("metadata")
+    text = path.read_text()
+    assert "0.2" in text
+    path.write_text(text.replace("0.2", "0.3", 1))
+
+
+DAMAGES = [flip, truncate, delete_files, empty, delete_content, delete_records, another_number]
 
 
 def test_what_is_saved_comes_back(saved: Checkpoints) -> None:
-    saved.save(100, tree_of(1))
-    assert_equal(saved.restore(like(), refuse), (100, tree_of(1)))
+    saved.save(checkpoint_of(100))
+    assert_equal(saved.restore(like(), refuse), checkpoint_of(100))
 
 
 def test_an_empty_folder_has_nothing_to_go_on_from(saved: Checkpoints) -> None:
@@ -95,44 +113,44 @@ def test_an_empty_folder_has_nothing_to_go_on_from(saved: Checkpoints) -> None:
 
 def test_the_last_two_are_kept_and_the_newest_is_used(saved: Checkpoints, folder: Path) -> None:
     for step in (500, 1_000, 10_000, 10_500):
-        saved.save(step, tree_of(step))
+        saved.save(checkpoint_of(step))
     assert sorted(path.name for path in folder.iterdir()) == ["10000", "10500"]
-    assert_equal(saved.restore(like(), refuse), (10_500, tree_of(10_500)))
+    assert_equal(saved.restore(like(), refuse), checkpoint_of(10_500))
 
 
 def test_another_process_finds_them(saved: Checkpoints, folder: Path) -> None:
-    saved.save(5, tree_of(5))
-    other = Checkpoints(folder)
-    assert_equal(other.restore(like(), refuse), (5, tree_of(5)))
+    saved.save(checkpoint_of(5))
+    other = Checkpoints(folder, SETTINGS)
+    assert_equal(other.restore(like(), refuse), checkpoint_of(5))
     other.close()
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_of_a_damaged_one_the_one_before_is_used(damage: Callable[[Path], None], folder: Path) -> None:
-    saved = Checkpoints(folder)
-    saved.save(1, tree_of(1))
-    saved.save(2, tree_of(2))
+    saved = Checkpoints(folder, SETTINGS)
+    saved.save(checkpoint_of(1))
+    saved.save(checkpoint_of(2))
     saved.close()
     assert big_files(folder / "2")
     damage(folder / "2")
     lines: list[str] = []
-    again = Checkpoints(folder)
-    assert_equal(again.restore(like(), lines.append), (1, tree_of(1)))
+    again = Checkpoints(folder, SETTINGS)
+    assert_equal(again.restore(like(), lines.append), checkpoint_of(1))
     (line,) = lines
     assert line.startswith("The checkpoint of step 2 is damaged (")
     assert line.endswith("); trying the one before it.")
     assert "\n" not in line
     # It is gone, and its step can be saved anew.
-    again.save(2, tree_of(3))
-    assert_equal(again.restore(like(), refuse), (2, tree_of(3)))
+    again.save(checkpoint_of(2, 3))
+    assert_equal(again.restore(like(), refuse), checkpoint_of(2, 3))
     again.close()
 
 
 def test_if_all_are_damaged_there_is_none(folder: Path) -> None:
-    saved = Checkpoints(folder)
+    saved = Checkpoints(folder, SETTINGS)
     for step in (1, 2):
-        saved.save(step, tree_of(step))
+        saved.save(checkpoint_of(step))
         flip(folder / str(step))
     lines: list[str] = []
     assert saved.restore(like(), lines.append) is None
@@ -140,42 +158,54 @@ def test_if_all_are_damaged_there_is_none(folder: Path) -> None:
     saved.close()
 
 
-def test_altered_numbers_are_seen_by_the_fingerprint(saved: Checkpoints, monkeypatch: pytest.MonkeyPatch) -> None:
-    saved.save(1, tree_of(1))
-    honest = checkpoint._fingerprint
-    # Saved with the fingerprint of other numbers, as if these had changed where Orbax does not look.
-    monkeypatch.setattr(checkpoint, "_fingerprint", lambda _: honest(tree_of(3)))
-    saved.save(2, tree_of(2))
-    monkeypatch.undo()
+def as_another_step(folder: Path) -> None:
+    (folder / "1").rename(folder / "2")
+
+
+def of_another_run(folder: Path) -> None:
+    other = Checkpoints(folder, {**SETTINGS, "seeds": [0, 2]})
+    other.save(checkpoint_of(2))
+    other.close()
+
+
+@pytest.mark.parametrize("swap", [as_another_step, of_another_run])
+def test_what_was_saved_otherwise_is_seen_by_the_seal(folder: Path, swap: Callable[[Path], None]) -> None:
+    saved = Checkpoints(folder, SETTINGS)
+    saved.save(checkpoint_of(1))
+    saved.close()
+    swap(folder)
     lines: list[str] = []
-    assert_equal(saved.restore(like(), lines.append), (1, tree_of(1)))
+    again = Checkpoints(folder, SETTINGS)
+    found = again.restore(like(), lines.append)
+    again.close()
     assert lines == [
-        "The checkpoint of step 2 is damaged (its content does not match its fingerprint); trying the one before it."
+        "The checkpoint of step 2 is damaged (it is not what was saved under this step and these settings); trying the "
+        "one before it."
     ]
+    assert found is None if swap is as_another_step else found is not None and found.step == 1
 
 
 @pytest.mark.parametrize("index", [0, 1, 2])
-def test_the_fingerprint_sees_the_last_bit_of_every_leaf(index: int) -> None:
+def test_the_seal_sees_the_last_bit_of_every_leaf(folder: Path, index: int, monkeypatch: pytest.MonkeyPatch) -> None:
     leaves, structure = jax.tree.flatten(jax.tree.map(np.array, tree_of(1)))
-    before = checkpoint._fingerprint(jax.tree.unflatten(structure, leaves))
     leaves[index].reshape(-1).view(np.uint8)[0] ^= 1
-    assert (checkpoint._fingerprint(jax.tree.unflatten(structure, leaves)) != before).any()
-
-
-def test_cleared_checkpoints_are_gone(saved: Checkpoints, folder: Path) -> None:
-    for step in (1, 2):
-        saved.save(step, tree_of(step))
-    saved.clear()
-    assert list(folder.iterdir()) == []
-    assert saved.restore(like(), refuse) is None
-    saved.save(1, tree_of(1))
-    assert_equal(saved.restore(like(), refuse), (1, tree_of(1)))
+    altered = jax.tree.unflatten(structure, leaves)
+    saved = Checkpoints(folder, SETTINGS)
+    honest = saved._args.StandardSave
+    # As if the numbers had changed where Orbax does not look.
+    monkeypatch.setattr(saved._args, "StandardSave", lambda _: honest(altered))
+    saved.save(checkpoint_of(1))
+    monkeypatch.undo()
+    lines: list[str] = []
+    assert saved.restore(like(), lines.append) is None
+    assert len(lines) == 1
+    saved.close()
 
 
 def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(UserError, match=r"checkpoints could not be written \(Not a directory\); make room .* --out\.$"):
-        Checkpoints(tmp_path / "file" / "checkpoints")
+        Checkpoints(tmp_path / "file" / "checkpoints", SETTINGS)
 
 
 @pytest.mark.parametrize(
@@ -188,4 +218,4 @@ def test_a_full_disk_is_one_line(saved: Checkpoints, monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(saved._manager, "save", fail)
     with pytest.raises(UserError, match=r"could not be written \(No space left on device\); make room .* --out\.$"):
-        saved.save(1, tree_of(1))
+        saved.save(checkpoint_of(1))

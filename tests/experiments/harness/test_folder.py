@@ -2,8 +2,10 @@
 
 import io
 import json
+import re
 import shutil
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,10 +17,9 @@ import optax
 import pytest
 from rich.console import Console
 
+from experiments.harness import earlier, progress, run_files, training
 from experiments.harness import folder as folders
-from experiments.harness import training
 from experiments.harness.checkpoint import Checkpoints
-from experiments.harness.errors import UserError
 from experiments.harness.training import Evaluation, Problem, TrainState
 
 # Orbax stops reading at the first damaged file, and its threads then find their event loop closed.
@@ -53,9 +54,11 @@ def evaluate(state: TrainState, step: int, last_batch: np.ndarray) -> training.M
     return {"w": np.asarray(state.params["w"]).sum(axis=1), "batch": last_batch.mean(axis=1)}
 
 
-def start(folder: Path, *, resume: bool = False, settings: Any = SETTINGS, stop_at: int | None = None) -> str:
+def start(
+    folder: Path, *, resume: bool = False, settings: Any = SETTINGS, stop_at: int | None = None, console: Any = None
+) -> str:
     """Returns what was printed; `stop_at` is the step whose evaluation meets Ctrl-C."""
-    console = Console(file=io.StringIO(), width=160)
+    console = console or Console(file=io.StringIO(), width=160)
 
     def on_evaluation(evaluation: Evaluation) -> None:
         if evaluation.step == stop_at:
@@ -79,11 +82,11 @@ def start(folder: Path, *, resume: bool = False, settings: Any = SETTINGS, stop_
 
 
 def final_state(folder: Path) -> Any:
-    saved = Checkpoints(folder / "checkpoints")
+    saved = Checkpoints(folder / "checkpoints", SETTINGS)
     found = saved.restore({"state": training.init_state(PROBLEM, SEEDS), "seconds": np.zeros(())}, print)
     saved.close()
     assert found is not None
-    return found[0], found[1]["state"]
+    return found.step, found.tree["state"]
 
 
 def assert_same(folder: Path, whole: Path) -> None:
@@ -132,7 +135,7 @@ def test_after_ctrl_c_anywhere_it_goes_on(
     whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, function: str
 ) -> None:
     """Before the metrics are written, between metrics and checkpoint, and between dispatches."""
-    owner: Any = {"write_records": folders.results, "save": Checkpoints, "batches": sys.modules[__name__]}[function]
+    owner: Any = {"write_records": run_files.results, "save": Checkpoints, "batches": sys.modules[__name__]}[function]
     calls, original = [], getattr(owner, function)
 
     def fail(*args: Any) -> Any:
@@ -165,42 +168,128 @@ def test_resuming_where_nothing_is_starts_anew(tmp_path: Path, whole: Path) -> N
     assert_same(tmp_path / "line", whole)
 
 
-@pytest.mark.parametrize(("name", "value"), [("steps", 500), ("rate", 0.2), ("seeds", [3])])
-def test_other_settings_are_refused_by_name(folder: Path, whole: Path, name: str, value: Any) -> None:
-    with pytest.raises(UserError) as raised:
-        start(folder, resume=True, settings={**SETTINGS, name: value})
-    assert str(raised.value) == (
-        f"`--resume` needs the settings of the earlier run in {folder}, whose {name} was {SETTINGS[name]}, got "
-        f"{value}; give the same flags, or another --out."
-    )
-    assert (folder / "config.json").read_bytes() == (whole / "config.json").read_bytes()
-    assert_same(folder, whole)
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_without_resume_earlier_results_are_replaced(folder: Path) -> None:
+OTHER = {**SETTINGS, "rate": 0.2}
+
+
+def test_an_earlier_run_gives_way_to_the_first_evaluation(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = contents(folder)
+    seen = []
+
+    def look(owner: Any, name: str) -> None:
+        original = getattr(owner, name)
+
+        def looking(*args: Any) -> Any:
+            seen.append(contents(folder) == before)
+            return original(*args)
+
+        monkeypatch.setattr(owner, name, looking)
+
+    look(run_files.results, "write_records")
+    look(Checkpoints, "save")
     with pytest.raises(KeyboardInterrupt):
-        start(folder, settings={**SETTINGS, "rate": 0.2}, stop_at=100)
+        start(folder, settings=OTHER, stop_at=100)
+    assert seen == [True, True]
     assert [json.loads(line)["step"] for line in (folder / "metrics.jsonl").read_text().splitlines()] == [100, 100]
     assert [path.name for path in (folder / "checkpoints").iterdir()] == ["100"]
     assert json.loads((folder / "config.json").read_text())["rate"] == 0.2
+    assert [path.name for path in folder.parent.iterdir()] == ["line"]
+
+
+@pytest.mark.parametrize("calls", [1, 2])
+def test_killed_while_it_gives_way_it_is_either_run(folder: Path, monkeypatch: pytest.MonkeyPatch, calls: int) -> None:
+    before = contents(folder)
+    rename, left = Path.rename, [calls]
+
+    def killed(path: Path, target: Path) -> Path:
+        left[0] -= 1
+        if left[0] == 0:
+            raise KeyboardInterrupt
+        return rename(path, target)
+
+    monkeypatch.setattr(earlier.Path, "rename", killed)
+    with pytest.raises(KeyboardInterrupt):
+        start(folder, settings=OTHER, stop_at=100)
+    monkeypatch.undo()
+    earlier.finish_replacement(folder)
+    if calls == 1:
+        assert contents(folder) == before
+    else:
+        assert json.loads((folder / "config.json").read_text()) == OTHER
+        assert [path.name for path in folder.parent.iterdir()] == ["line"]
+
+
+class Stopping(progress.JobConsole):
+    """As of a job that is asked to stop at a step."""
+
+    def __init__(self, step: int) -> None:
+        console = Console(file=io.StringIO(), width=160)
+        super().__init__(console, io.StringIO(), progress.bars(console), threading.Event())
+        self._step = step
+        self.bars.update = self._update  # type: ignore[method-assign]
+
+    def _update(self, *_: Any, completed: float | None = None, **__: Any) -> None:
+        if completed is not None and completed + training.STEPS_PER_DISPATCH >= self._step:
+            self.stop.set()
+
+
+@pytest.fixture
+def _short_dispatches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training, "STEPS_PER_DISPATCH", 10)
+
+
+@pytest.mark.usefixtures("_short_dispatches")
+@pytest.mark.parametrize("step", [20, 100, 250, 430])
+def test_stopped_between_evaluations_it_goes_on_from_the_last_dispatch(whole: Path, tmp_path: Path, step: int) -> None:
+    with pytest.raises(progress.Stopped):
+        start(tmp_path / "line", console=Stopping(step))
+    assert final_state(tmp_path / "line")[0] == step
+    assert f"going on from step {step:,}" in start(tmp_path / "line", resume=True)
+    assert_same(tmp_path / "line", whole)
+
+
+@pytest.mark.usefixtures("_short_dispatches")
+def test_stopped_before_its_first_evaluation_it_leaves_the_earlier_run(folder: Path) -> None:
+    before = contents(folder)
+    with pytest.raises(progress.Stopped):
+        start(folder, settings=OTHER, console=Stopping(50))
+    assert contents(folder) == before
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("steps", [["430"], ["400", "430"]])
 def test_damaged_checkpoints_cost_time_but_no_results(folder: Path, whole: Path, steps: list[str]) -> None:
     for step in steps:
-        shutil.rmtree(folder / "checkpoints" / step / "default")
+        shutil.rmtree(folder / "checkpoints" / step / "tree")
     said = start(folder, resume=True)
     assert all(f"The checkpoint of step {step} is damaged" in said for step in steps)
     assert ("going on from step 400" in said) == (steps == ["430"])
     assert_same(folder, whole)
 
 
-@pytest.mark.parametrize("edit", [lambda _: [], lambda lines: lines[1:]], ids=["all", "one"])
-def test_lost_metrics_are_one_line(folder: Path, edit: Callable[[list[str]], list[str]]) -> None:
+EDITS: dict[str, Callable[[list[str]], list[str]]] = {
+    "all lost": lambda _: [],
+    "one lost": lambda lines: lines[1:],
+    "two swapped": lambda lines: [lines[2], *lines[1:2], lines[0], *lines[3:]],
+    "one doubled": lambda lines: [lines[0], *lines],
+    "another digit": lambda lines: [lines[0].replace('"w": ', '"w": 1'), *lines[1:]],
+    "another step": lambda lines: [lines[0].replace("100", "200"), *lines[1:]],
+    "another key": lambda lines: [lines[0].replace("batch", "match"), *lines[1:]],
+    "no number": lambda lines: [re.sub('"w": [^,]*', '"w": NaN', lines[0]), *lines[1:]],
+    "no JSON": lambda lines: ["{", *lines],
+}
+
+
+@pytest.mark.parametrize("edit", EDITS.values(), ids=EDITS)
+def test_altered_metrics_are_mended_from_the_checkpoint(
+    folder: Path, whole: Path, edit: Callable[[list[str]], list[str]]
+) -> None:
     path = folder / "metrics.jsonl"
-    lines = edit(path.read_text().splitlines(keepends=True))
-    path.write_text("".join(lines))
-    words = rf"^`--resume` needs all 10 lines of .* up to step 430, got {len(lines)}; leave out --resume to start"
-    with pytest.raises(UserError, match=words):
-        start(folder, resume=True)
+    lines = path.read_text().splitlines(keepends=True)
+    assert edit(lines) != lines
+    path.write_text("".join(edit(lines)))
+    start(folder, resume=True)
+    assert_same(folder, whole)

@@ -109,7 +109,7 @@ def test_evaluations_are_at_every_multiple_and_at_the_end(
 
 def test_progress_reaches_every_step_and_never_stalls_for_long() -> None:
     told: list[int] = []
-    train([0], 250, evaluate_every=130, on_progress=told.append)
+    train([0], 250, evaluate_every=130, on_dispatch=lambda step, _: told.append(step))
     assert told[-1] == 250
     assert np.all(np.diff([0, *told]) > 0)
     assert max(np.diff([0, *told])) <= training.STEPS_PER_DISPATCH
@@ -171,7 +171,7 @@ def test_a_shorter_dispatch_does_not_compile_anew() -> None:
         235,
         evaluate_every=130,
         problem=PROBLEM._replace(loss=counted),
-        on_progress=lambda _: after.append(len(traces)),
+        on_dispatch=lambda *_: after.append(len(traces)),
     )
     assert after == [after[0]] * 4
     assert after[0] > 0

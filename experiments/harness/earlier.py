@@ -1,0 +1,104 @@
+"""What an earlier run has left in a folder, and what may become of it: gone on with, replaced, or left alone."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from experiments.harness import files
+from experiments.harness.errors import UserError
+
+Settings = Mapping[str, Any]
+
+
+def require_no_summary(out: Path, *, overwrite: bool) -> None:
+    """Refuse a folder with the summary of an earlier run, unless it may be replaced."""
+    if not overwrite and (out / "summary.json").exists():
+        raise UserError(
+            f"`--out` must be a folder without results, but {out} has those of an earlier run; add --overwrite to "
+            "replace them, or name another one."
+        )
+
+
+def require_no_runs(out: Path, runs: Mapping[str, Settings], *, resume: bool, overwrite: bool) -> None:
+    """Refuse runs, given by the names of their folders in `out`, of which there are earlier ones.
+
+    Args:
+        out: the folder of all runs.
+        runs: their settings.
+        resume: admit earlier runs with the same settings.
+        overwrite: admit all.
+    """
+    found = []
+    for name, settings in runs.items():
+        folder = out / name
+        finish_replacement(folder)
+        if overwrite or not folder.exists() or not any(folder.iterdir()):
+            continue
+        if not resume:
+            found.append(f"{name} ({_describe(folder)})")
+        else:
+            _require_same(folder, settings)
+    if found:
+        raise UserError(
+            f"`--out` must be a folder without these runs, but {out} has {', '.join(found)}; add --resume to go on "
+            "with them, or --overwrite to replace them, or name another one."
+        )
+
+
+def can_go_on(folder: Path, settings: Settings) -> bool:
+    """Whether a folder has a run with these settings."""
+    try:
+        return files.read_json(folder / "config.json") == settings
+    except UserError:
+        return False
+
+
+def staged(folder: Path) -> Path:
+    """Where a new run lies until it is worth more than the earlier one in the folder."""
+    return folder.with_name(f".{folder.name}.new")
+
+
+def replace(folder: Path) -> None:
+    """Put the staged run in the folder's place."""
+    with files.writing(folder):
+        if folder.exists():
+            folder.rename(_outdated(folder))
+        staged(folder).rename(folder)
+        shutil.rmtree(_outdated(folder), ignore_errors=True)
+
+
+def finish_replacement(folder: Path) -> None:
+    """Do what `replace` has left to do where it was killed."""
+    with files.writing(folder):
+        if not _outdated(folder).exists():
+            return
+        if not folder.exists():
+            (staged(folder) if staged(folder).exists() else _outdated(folder)).rename(folder)
+        shutil.rmtree(_outdated(folder), ignore_errors=True)
+
+
+def _outdated(folder: Path) -> Path:
+    return folder.with_name(f".{folder.name}.old")
+
+
+def _describe(folder: Path) -> str:
+    steps = (files.read_json(folder / "config.json") or {}).get("steps")
+    done = max((int(path.name) for path in folder.glob("checkpoints/*") if path.name.isdecimal()), default=0)
+    if not isinstance(steps, int):
+        return "files that are no run"
+    return f"finished, {done:,} steps" if done == steps else f"stopped at step {done:,} of {steps:,}"
+
+
+def _require_same(folder: Path, settings: Settings) -> None:
+    earlier = files.read_json(folder / "config.json")
+    if earlier is None:
+        raise UserError(f"`--resume` needs the config.json of the earlier run in {folder}; name another --out.")
+    for name, value in settings.items():
+        if earlier.get(name) != value:
+            raise UserError(
+                f"`--resume` needs the settings of the earlier run in {folder}, whose {name} was {earlier.get(name)}, "
+                f"got {value}; give the same flags, or --overwrite to replace it, or another --out."
+            )

@@ -1,0 +1,76 @@
+"""One run per folder: a lock that holds as long as its process lives, however that ends."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import platform
+import time
+from pathlib import Path
+
+from experiments.harness.errors import UserError
+
+_NAME = ".running"
+# The files of the locks that this process holds, by their folders.
+_held: dict[Path, int] = {}
+
+
+def occupy(name: str, folder: Path) -> None:
+    """Take a folder for this process, until `leave_all` or its end.
+
+    Args:
+        name: of the argument that names the folder.
+        folder: it must exist.
+
+    Raises:
+        UserError: another process has it; the sentence tells which.
+    """
+    key = folder.resolve()
+    if key in _held:
+        return
+    path = key / _NAME
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        holder = _holder(descriptor)
+        os.close(descriptor)
+        raise UserError(
+            f"`{name}` must be a folder that no other run writes to, but {folder} is in use by {holder}; wait for it, "
+            "or name another one."
+        ) from None
+    except OSError:
+        # A file system that knows no locks.
+        os.close(descriptor)
+        return
+    # Whoever had it may just have taken the file away.
+    if not (path.exists() and path.stat().st_ino == os.fstat(descriptor).st_ino):
+        os.close(descriptor)
+        occupy(name, folder)
+        return
+    _held[key] = descriptor
+    me = {"process": os.getpid(), "host": platform.node(), "since": time.strftime("%Y-%m-%d %H:%M:%S")}
+    # On a full disk the lock is as good without a name in it.
+    with contextlib.suppress(OSError):
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, json.dumps(me).encode(), 0)
+
+
+def leave_all() -> None:
+    """Give all folders back."""
+    for folder, descriptor in _held.items():
+        # Before the lock is given up, or it could be another's.
+        with contextlib.suppress(OSError):
+            (folder / _NAME).unlink()
+        os.close(descriptor)
+    _held.clear()
+
+
+def _holder(descriptor: int) -> str:
+    try:
+        holder = json.loads(os.pread(descriptor, 1000, 0))
+        return f"process {int(holder['process'])} on {holder['host']} since {holder['since']}"
+    except (OSError, ValueError, KeyError, TypeError):
+        return "another process"

@@ -1,0 +1,99 @@
+"""The files of one training run: `config.json`, `metrics.jsonl` and `checkpoints/`.
+
+The checkpoints know all; `metrics.jsonl` is for readers, and written anew from the last checkpoint where a run goes on.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+
+from experiments.harness import earlier, files, results, training
+from experiments.harness.checkpoint import Checkpoint, Checkpoints, Pytree
+from experiments.harness.processes import activity
+
+# A step, and a tree of the state there and the seconds spent until then.
+Start = dict[str, Any]
+
+
+class RunFiles:
+    """The files of a run, of which of several processes only the first knows.
+
+    Until a new run has its first evaluation, it lies beside the earlier run that it replaces.
+
+    Args:
+        folder: of the run.
+        settings: all that its results depend on, as JSON.
+    """
+
+    def __init__(self, folder: Path, settings: dict[str, Any]) -> None:
+        self._folder, self._settings = folder, settings
+        self._place, self._step = folder, 0
+        self._saved: Checkpoints | None = None
+        self._records: list[results.Record] = []
+
+    def begin(self, anew: Start, console: Console, *, resume: bool) -> Start:
+        """Where the run starts: at the last checkpoint if it is resumed and has one, or else anew."""
+        earlier.finish_replacement(self._folder)
+        if resume and earlier.can_go_on(self._folder, self._settings):
+            self._open(self._folder)
+            if found := self._checkpoints.restore(anew["tree"], console.print):
+                self._step, self._records = found.step, found.records
+                results.write_records(self._folder / "metrics.jsonl", found.records)
+                activity.save(self._folder.name, found.step)
+                console.print(f"going on from step {found.step:,}")
+                return {"step": np.array(found.step), "tree": found.tree}
+            self.close()
+        place = earlier.staged(self._folder)
+        with files.writing(place):
+            if place.exists():
+                shutil.rmtree(place)
+        files.write_json(place / "config.json", self._settings)
+        self._open(place)
+        return anew
+
+    def keep(self, evaluation: training.Evaluation, seeds: list[int], tree: Pytree) -> None:
+        """Write an evaluation and a checkpoint."""
+        self._records = self._records + results.to_records(evaluation.step, seeds, evaluation.metrics)
+        self._save(evaluation.step, tree)
+        if self._place != self._folder:
+            self._replace()
+
+    def keep_unevaluated(self, step: int, tree: Pytree) -> None:
+        """Write a checkpoint between two evaluations, unless an earlier run would have to give way to it."""
+        if step == self._step or (self._place != self._folder and self._folder.exists()):
+            return
+        self._save(step, tree)
+        if self._place != self._folder:
+            self._replace()
+
+    def close(self) -> None:
+        """Release what the checkpoints hold."""
+        if self._saved is not None:
+            self._saved.close()
+            self._saved = None
+
+    @property
+    def _checkpoints(self) -> Checkpoints:
+        assert self._saved is not None
+        return self._saved
+
+    def _open(self, place: Path) -> None:
+        self._place, self._saved = place, Checkpoints(place / "checkpoints", self._settings)
+
+    def _save(self, step: int, tree: Pytree) -> None:
+        # The metrics first: a checkpoint must never know of an evaluation that the file has lost.
+        results.write_records(self._place / "metrics.jsonl", self._records)
+        self._checkpoints.save(Checkpoint(step, tree, self._records))
+        self._step = step
+        activity.save(self._folder.name, step)
+
+    def _replace(self) -> None:
+        # Orbax knows its files by their full names.
+        self.close()
+        earlier.replace(self._folder)
+        self._open(self._folder)

@@ -1,0 +1,79 @@
+"""What lies in a folder is replaced, gone on with or left alone: as asked, and never unasked."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from experiments.harness import earlier
+from experiments.harness.errors import UserError
+
+SETTINGS = {"steps": 300, "seeds": [0]}
+
+
+def a_run(folder: Path, settings: Any, step: int) -> None:
+    (folder / "checkpoints" / str(step)).mkdir(parents=True)
+    (folder / "config.json").write_text(json.dumps(settings))
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    a_run(tmp_path / "a", SETTINGS, 300)
+    a_run(tmp_path / "b", SETTINGS, 200)
+    (tmp_path / "c").mkdir()
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "c" / "notes.txt").write_text("mine")
+    return tmp_path
+
+
+def require(out: Path, *names: str, settings: Any = SETTINGS, resume: bool = False, overwrite: bool = False) -> None:
+    earlier.require_no_runs(out, dict.fromkeys(names, settings), resume=resume, overwrite=overwrite)
+
+
+def test_earlier_runs_are_named_with_what_can_be_done(out: Path) -> None:
+    with pytest.raises(UserError) as raised:
+        require(out, "a", "b", "c", "empty", "new")
+    assert str(raised.value) == (
+        f"`--out` must be a folder without these runs, but {out} has a (finished, 300 steps), b (stopped at step 200 "
+        "of 300), c (files that are no run); add --resume to go on with them, or --overwrite to replace them, or name "
+        "another one."
+    )
+
+
+def test_what_is_asked_for_is_admitted(out: Path) -> None:
+    require(out, "empty", "new")
+    require(out, "a", "b", resume=True)
+    require(out, "a", "b", "c", overwrite=True)
+    require(out, "a", "b", settings={**SETTINGS, "steps": 5}, resume=True, overwrite=True)
+
+
+@pytest.mark.parametrize(("name", "value"), [("steps", 500), ("rate", 0.2), ("seeds", [3])])
+def test_other_settings_are_refused_by_name(out: Path, name: str, value: Any) -> None:
+    with pytest.raises(UserError) as raised:
+        require(out, "new", "a", settings={**SETTINGS, name: value}, resume=True)
+    assert str(raised.value) == (
+        f"`--resume` needs the settings of the earlier run in {out / 'a'}, whose {name} was {SETTINGS.get(name)}, got "
+        f"{value}; give the same flags, or --overwrite to replace it, or another --out."
+    )
+
+
+def test_files_that_are_no_run_are_not_gone_on_with(out: Path) -> None:
+    with pytest.raises(UserError, match=r"^`--resume` needs the config.json of the earlier run in .*c; name another"):
+        require(out, "c", resume=True)
+
+
+def test_a_summary_is_replaced_only_when_asked(tmp_path: Path) -> None:
+    earlier.require_no_summary(tmp_path, overwrite=False)
+    (tmp_path / "summary.json").write_text("{}")
+    earlier.require_no_summary(tmp_path, overwrite=True)
+    with pytest.raises(UserError, match=r"^`--out` must be a folder without results, but .* add --overwrite to repl"):
+        earlier.require_no_summary(tmp_path, overwrite=False)
+
+
+@pytest.mark.parametrize("changed", [{**SETTINGS, "steps": 5}, [], "no JSON"])
+def test_only_the_same_settings_can_be_gone_on_with(out: Path, changed: Any) -> None:
+    assert earlier.can_go_on(out / "a", SETTINGS)
+    assert not earlier.can_go_on(out / "new", SETTINGS)
+    (out / "a" / "config.json").write_text(changed if isinstance(changed, str) else json.dumps(changed))
+    assert not earlier.can_go_on(out / "a", SETTINGS)

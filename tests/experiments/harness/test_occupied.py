@@ -1,0 +1,83 @@
+"""One process per folder: another one is refused with who holds it, and a killed one leaves it free."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from experiments.harness import occupied
+from experiments.harness.errors import UserError
+from tests.sources import ROOT
+
+CODE = """
+import sys
+from pathlib import Path
+from experiments.harness import occupied
+occupied.occupy("--out", Path(sys.argv[1]))
+print("taken", flush=True)
+sys.stdin.read()
+occupied.leave_all()
+"""
+
+
+@pytest.fixture
+def other(tmp_path: Path) -> Iterator["subprocess.Popen[str]"]:
+    """Another process that has taken the folder, and gives it back at the end of its input."""
+    command = [sys.executable, "-c", CODE, str(tmp_path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "taken\n"
+        yield process
+        process.kill()
+
+
+@pytest.fixture(autouse=True)
+def _free() -> Iterator[None]:
+    yield
+    occupied.leave_all()
+
+
+def test_a_second_process_is_told_who_has_it(other: "subprocess.Popen[str]", tmp_path: Path) -> None:
+    with pytest.raises(UserError) as raised:
+        occupied.occupy("--out", tmp_path)
+    assert re.fullmatch(
+        rf"`--out` must be a folder that no other run writes to, but {tmp_path} is in use by process {other.pid} on "
+        r"\S+ since \d{4}-\d\d-\d\d \d\d:\d\d:\d\d; wait for it, or name another one\.",
+        str(raised.value),
+    )
+
+
+def test_what_is_given_back_leaves_nothing_behind(other: "subprocess.Popen[str]", tmp_path: Path) -> None:
+    assert len(list(tmp_path.iterdir())) == 1
+    other.communicate("")
+    assert list(tmp_path.iterdir()) == []
+    occupied.occupy("--out", tmp_path)
+
+
+def test_a_killed_process_leaves_it_free(other: "subprocess.Popen[str]", tmp_path: Path) -> None:
+    os.kill(other.pid, signal.SIGKILL)
+    other.wait()
+    occupied.occupy("--out", tmp_path)
+    occupied.occupy("--out", tmp_path)  # It has it already.
+    occupied.leave_all()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"process": "x"}', b"\xff"])
+def test_a_holder_without_a_name_is_another_process(
+    other: "subprocess.Popen[str]", tmp_path: Path, content: bytes
+) -> None:
+    (path,) = tmp_path.iterdir()
+    path.write_bytes(content)
+    with pytest.raises(UserError, match="is in use by another process; wait for it"):
+        occupied.occupy("--out", tmp_path)
+
+
+def test_two_folders_are_two_locks(other: "subprocess.Popen[str]", tmp_path: Path) -> None:
+    (tmp_path / "inside").mkdir()
+    occupied.occupy("--out", tmp_path / "inside")
