@@ -49,6 +49,7 @@ def begin(last_words: str) -> None:
         last_words: what to say where there can be none.
     """
     global _last_words
+    attend()
     _last_words = last_words
 
 

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import pytest
 
 from experiments import plot_results
-from experiments.harness import config
+from experiments.harness import config, occupied
 from experiments.harness.errors import UserError
 from experiments.mnist import __main__ as mnist
 from experiments.preprocessing import __main__ as preprocessing
@@ -109,6 +109,7 @@ def test_numbers_have_bounds() -> None:
 
 def test_a_writable_folder_is_made_and_left_empty(tmp_path: Path) -> None:
     config.require_writable("--out", tmp_path / "a" / "b")
+    occupied.leave_all()
     assert list((tmp_path / "a" / "b").iterdir()) == []
     config.require_writable("--out", tmp_path / "a" / "b")
 

@@ -24,7 +24,13 @@ class Resumable:
     """Whether to go on."""
 
 
-@pytest.mark.parametrize(("config_class", "words"), [(Brief, "\nStopped.\n"), (Resumable, "--resume goes on.\n")])
+ON = "python -m test_exit_status --resume\n"
+
+
+@pytest.mark.parametrize(
+    ("config_class", "words"),
+    [(Brief, "\nStopped.\n"), (Resumable, f"\nStopped. What was finished is kept; to go on: {ON}")],
+)
 def test_after_ctrl_c_only_what_can_be_resumed_is_said_to_be(config_class, words, capsys):
     def work(*_):
         raise KeyboardInterrupt
@@ -51,7 +57,7 @@ def test_a_program_that_is_run_knows_its_name():
     assert done.stderr.endswith("; see `python -m experiments.docs --help`.\n")
 
 
-@pytest.mark.parametrize("status", [0, 2, 130])
+@pytest.mark.parametrize("status", [0, 2, 130, 143])
 def test_a_program_ends_with_its_status_and_all_that_it_said(status: int) -> None:
     code = f"import sys; from experiments.harness import program; print('said'); program.leave({status})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

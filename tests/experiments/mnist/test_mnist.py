@@ -132,7 +132,8 @@ def test_ctrl_c_keeps_what_is_finished_and_resume_completes_it(
     monkeypatch.setattr(jobs, "LANES", 1)
     assert main(tmp_path, *args) == 130
     assert capsys.readouterr().err.strip() == (
-        "Stopped. Every finished evaluation is kept; the same command with --resume goes on."
+        f"Stopped. What was finished is kept; to go on: python -m experiments.mnist --out {tmp_path} {' '.join(args)} "
+        "--resume"
     )
     assert list(json.loads((tmp_path / "summary.json").read_text())["models"]) == ["mlp-bn"]
     assert metrics(whole[0], "mlp").startswith(metrics(tmp_path, "mlp"))
