@@ -7,6 +7,7 @@ import functools
 import os
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -19,6 +20,8 @@ _WIDTH_OF_A_LOG = 160
 
 def make_console() -> Console:
     """A console for people on a terminal, and for plain lines anywhere else."""
+    # Python has none where they are closed.
+    sys.stdout, sys.stderr = (s or Path(os.devnull).open("w") for s in (sys.stdout, sys.stderr))  # noqa: SIM115
     output: Any = _Output()
     plain = functools.partial(Console, file=output, highlight=False, emoji=False, markup=False)
     console = plain()

@@ -86,7 +86,9 @@ class RunFiles:
         self._place, self._saved = place, Checkpoints(place / "checkpoints", self._settings)
 
     def _save(self, step: int, tree: Pytree) -> None:
-        # The metrics first: a checkpoint must never know of an evaluation that the file has lost.
+        # If somebody has deleted the folder under the run, it is whole again.
+        if not (self._place / "config.json").exists():
+            files.write_json(self._place / "config.json", self._settings)
         results.write_records(self._place / "metrics.jsonl", self._records)
         self._checkpoints.save(Checkpoint(step, tree, self._records))
         self._step = step

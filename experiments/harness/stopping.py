@@ -19,6 +19,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 PATIENCE = 8.0
 
 _asked: int | None = None
+_ending = threading.Lock()
 # What to say where the program is ended at once; nothing needs an orderly end before there is something to say.
 _last_words: str | None = None
 
@@ -60,6 +61,8 @@ def asked() -> int | None:
 
 def end(number: int) -> NoReturn:
     """End the program at once, the terminal left as it was found."""
+    if not _ending.acquire(blocking=False):
+        threading.Event().wait()  # Another thread does it.
     with contextlib.suppress(OSError):
         if os.isatty(1):
             os.write(1, b"\x1b[?25h")  # The cursor, which bars of progress hide.

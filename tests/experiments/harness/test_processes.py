@@ -28,7 +28,7 @@ CASES = {
     ("mistaken", 1): [("process 1 of 2 has failed: `--models` must name at least one, got none;", 75), ("`--mod", 2)],
     ("broken", 0): [("", 1), ("process 0 of 2 has failed: ZeroDivisionError: division by zero;", 75)],
     ("orphaned", 1): [("process 1 of 2 is gone: no sign", 75), ("", -9)],
-    ("interrupted", 0): [("", 130), ("process 0 of 2 was stopped by its user;", 75)],
+    ("interrupted", 0): [("", 143), ("process 0 of 2 was stopped by its user;", 75)],
 }
 TAIL = "the last checkpoint of sums is of step 5: the same command with --resume goes on."
 
@@ -104,7 +104,8 @@ def test_both_end_soon_with_a_line_that_names_the_culprit(ends, case):
 
 
 def test_a_mistake_and_an_interruption_have_their_own_words(ends):
-    assert ends["mistaken", 1][1].err == "error: `--models` must name at least one, got none.\n"
+    # On a busy machine it has waited for the other one before.
+    assert ends["mistaken", 1][1].err.endswith("error: `--models` must name at least one, got none.\n")
     assert ends["interrupted", 0][0].err == "\nStopped.\n"
     assert ends["broken", 0][0].err.endswith("\nZeroDivisionError: division by zero\nin the second line\n")
 

@@ -1,8 +1,9 @@
 """The main program on a few random images, as a command: `python -m tests.experiments.mnist.stand_in_job ...`.
 
-So that something can happen to it while it trains, a step takes its time.
+So that something can happen to it while it trains, a step takes its time: `PAUSE` seconds.
 """
 
+import os
 import time
 
 import pytest
@@ -15,7 +16,7 @@ from tests.experiments import stand_in
 
 def reach_slowly(run: str, step: int) -> None:
     reach(run, step)
-    time.sleep(0.3)
+    time.sleep(float(os.environ.get("PAUSE", "0.3")))
 
 
 reach = activity.reach
