@@ -18,6 +18,7 @@ from experiments.harness import progress, training
 from experiments.harness.placement import fetch, place
 from experiments.harness.processes.agreement import from_first, in_first
 from experiments.harness.run_files import RunFiles
+from experiments.harness.sound import SoundSeeds
 from experiments.harness.stopwatch import Stopwatch
 
 
@@ -33,12 +34,14 @@ def run_in_folder(
     evaluate_every: int,
     evaluate: Callable[[training.TrainState, int, np.ndarray], training.Metrics],
     on_evaluation: Callable[[training.Evaluation], None],
+    explain: Callable[[training.TrainState], str],
     resume: bool,
     console: Console,
 ) -> float:
     """Train, and keep `config.json`, `metrics.jsonl` and `checkpoints/` in the folder up to date.
 
-    A run that is stopped keeps a checkpoint of its last dispatch.
+    A run that is stopped keeps a checkpoint of its last dispatch. A seed whose metrics are not finite is left out from
+    then on; where none is left, the run ends.
 
     Of several processes, the first alone reads and writes files, and sends the others what it has read.
 
@@ -53,7 +56,8 @@ def run_in_folder(
         steps: as in `training.train`.
         evaluate_every: as in `training.train`.
         evaluate: as in `training.train`.
-        on_evaluation: called after an evaluation has been written.
+        on_evaluation: called after an evaluation has been written, with what was measured of the sound seeds.
+        explain: as in `SoundSeeds`.
         resume: go on from the last checkpoint, if there is one; the results are then those of an unbroken run.
         console: to print and show progress on.
 
@@ -61,25 +65,33 @@ def run_in_folder(
         The seconds that the run took, those before it was interrupted included.
 
     Raises:
-        UserError: the settings differ from those of the run to be resumed, or a file can't be written.
+        UserError: a file can't be written, or no seed has finite metrics.
     """
     state = training.init_state(problem, seeds)
     parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params)) // len(seeds)
     of_seeds = f", means of {len(seeds)} seeds" if len(seeds) > 1 else ""
     console.print(f"\n{folder.name}: {parameters:,} parameters, {steps:,} steps{of_seeds}")
     with contextlib.closing(RunFiles(folder, settings)) as own:
-        # A step, the state there, and the seconds spent until then.
-        begin = {"step": np.zeros((), np.int64), "tree": {"state": fetch(state), "seconds": np.zeros(())}}
+        tree = {"state": fetch(state), "seconds": np.zeros(()), "left_out": np.zeros(len(seeds), bool)}
+        begin = {"step": np.zeros((), np.int64), "tree": tree}
         begin = from_first(lambda: own.begin(begin, console, resume=resume), like=begin)
         first_step, spent = int(begin["step"]), float(begin["tree"]["seconds"])
         stopwatch = Stopwatch(spent)
 
         def content(state: training.TrainState) -> dict[str, Any]:
-            return {"state": fetch(state), "seconds": np.array(stopwatch.seconds())}
+            seconds, left_out = np.array(stopwatch.seconds()), sound.left_out.copy()
+            return {"state": fetch(state), "seconds": seconds, "left_out": left_out}
+
+        sound = SoundSeeds(seeds, begin["tree"]["left_out"], explain)
 
         def keep(evaluation: training.Evaluation, state: training.TrainState) -> None:
-            tree = content(state)
-            in_first(lambda: own.keep(evaluation, seeds, tree))
+            said = sound.look(evaluation, state)
+            if not sound.seeds:
+                in_first(lambda: own.give_up(said[-1]))
+            for line in said:
+                console.print(f"{folder.name}: {line}; it is left out")
+            evaluation, tree = sound.of(evaluation), content(state)
+            in_first(lambda: own.keep(evaluation, sound.seeds, tree))
             on_evaluation(evaluation)
 
         with progress.progress(console, folder.name, steps, first_step) as on_progress:

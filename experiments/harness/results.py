@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +81,16 @@ def read_records(path: Path) -> list[Record]:
         raise UserError(f"{path} could not be read ({error.strerror}); delete it, or name another --out.") from None
     except ValueError as error:
         raise UserError(f"{path} is not JSON lines ({error}); delete its folder, or name another --out.") from None
+
+
+def note_left_out(runs: Mapping[str, Sequence[Record]]) -> list[str]:
+    """A sentence for each run, given by its name, that has lost a seed since its first evaluation."""
+    said = []
+    for name, records in runs.items():
+        last = {record["seed"] for record in records if record["step"] == records[-1]["step"]}
+        if lost := sorted({record["seed"] for record in records} - last):
+            said.append(f"{name} is without seed {', '.join(map(str, lost))}, whose metrics were not finite.")
+    return said
 
 
 def to_records(step: int, seeds: Sequence[int], metrics: dict[str, np.ndarray]) -> list[Record]:

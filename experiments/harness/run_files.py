@@ -14,9 +14,10 @@ from rich.console import Console
 
 from experiments.harness import earlier, files, results, training
 from experiments.harness.checkpoint import Checkpoint, Checkpoints, Pytree
+from experiments.harness.errors import UserError
 from experiments.harness.processes import activity
 
-# A step, and a tree of the state there and the seconds spent until then.
+# A step, and a tree of the state there, the seconds spent until then, and which seeds were left out.
 Start = dict[str, Any]
 
 
@@ -70,6 +71,11 @@ class RunFiles:
         self._save(step, tree)
         if self._place != self._folder:
             self._replace()
+
+    def give_up(self, reason: str) -> None:
+        """End the run, whose last state is not worth a checkpoint."""
+        last = f"the last good state is the checkpoint of step {self._step:,}" if self._step else "no state was good"
+        raise UserError(f"`{self._folder.name}` can't go on: {reason}; {last}, try a smaller learning rate.")
 
     def close(self) -> None:
         """Release what the checkpoints hold."""

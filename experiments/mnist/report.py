@@ -45,6 +45,7 @@ def report(out: Path, seconds: dict[str, float], console: Console) -> None:
     notes = [
         "In parentheses: the tutorial's own numbers, from one run each.",
         *([why_modes_differ(records["conv-bn"])] if "conv-bn" in records else []),
+        *results.note_left_out(records),
         *(compared(*pair, *(records[name] for name in pair)) for pair in PAIRS if set(pair) <= set(records)),
     ]
     results.write_summary(out, {"models": models}, markdown([table], notes))

@@ -51,7 +51,8 @@ def report(
     header = ["input", *(f"{model}, {when}" for model in records for when in ("early", "end", "end - original"))]
     shown_inputs = [shown for shown in inputs if any(shown in of for of in records.values())]
     rows = [[shown, *(cell for of in records.values() for cell in cells(of, shown))] for shown in shown_inputs]
-    table, notes = Table(TITLE, header, rows), [note(records)]
+    named = {name_of(model, shown): own for model, of in records.items() for shown, own in of.items()}
+    table, notes = Table(TITLE, header, rows), [note(records), *results.note_left_out(named)]
     measured = {
         "runs": {model: {s: summarize(own) for s, own in of.items()} for model, of in records.items()},
         "seconds": {name: round(value, 2) for name, value in seconds.items()},
@@ -86,7 +87,10 @@ def cells(records: dict[str, list[Record]], shown: str) -> list[str]:
     original = next(iter(records))
     if shown == original:
         return [*texts, ""]
-    return [*texts, paired.points(at(records[shown], last), at(records[original], last))]
+    after, before = ({r["seed"]: r["test_acc"] for r in records[i] if r["step"] == last} for i in (shown, original))
+    # A seed may have been left out of one of them.
+    common = [seed for seed in after if seed in before]
+    return [*texts, paired.points([after[seed] for seed in common], [before[seed] for seed in common])]
 
 
 def note(records: dict[str, dict[str, list[Record]]]) -> str:

@@ -15,6 +15,7 @@ from experiments.harness import training
 from experiments.harness.folder import run_in_folder
 from experiments.tutorial import classifier, runs
 from experiments.tutorial.batches import batch_indices
+from experiments.tutorial.trouble import make_explain
 
 
 def train(
@@ -53,6 +54,7 @@ def train(
         evaluate_every=runs.EVALUATE_EVERY,
         evaluate=make_evaluate(model, seeds, steps, data),
         on_evaluation=on_evaluation,
+        explain=make_explain(model, data),
         resume=resume,
         console=console,
     )

@@ -75,6 +75,7 @@ def start(
         evaluate_every=EVERY,
         evaluate=evaluate,
         on_evaluation=on_evaluation,
+        explain=lambda _: "it is broken",
         resume=resume,
         console=console,
     )
@@ -83,7 +84,8 @@ def start(
 
 def final_state(folder: Path) -> Any:
     saved = Checkpoints(folder / "checkpoints", SETTINGS)
-    found = saved.restore({"state": training.init_state(PROBLEM, SEEDS), "seconds": np.zeros(())}, print)
+    state = training.init_state(PROBLEM, SEEDS)
+    found = saved.restore({"state": state, "seconds": np.zeros(()), "left_out": np.zeros(2, bool)}, print)
     saved.close()
     assert found is not None
     return found.step, found.tree["state"]

@@ -46,6 +46,13 @@ def test_records_without_step_and_seed_are_refused(text: str, tmp_path: Path) ->
         results.read_records(tmp_path / "metrics.jsonl")
 
 
+def test_a_seed_that_was_left_out_is_named() -> None:
+    later = [{"step": 2, "seed": 1, "acc": 0.2}]
+    assert results.note_left_out({"a": RECORDS, "b": [*RECORDS, *later]}) == [
+        "b is without seed 0, whose metrics were not finite."
+    ]
+
+
 def test_records_that_are_not_there_are_none(tmp_path: Path) -> None:
     assert results.read_records(tmp_path / "no.jsonl") == []
 

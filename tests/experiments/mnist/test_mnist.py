@@ -16,6 +16,7 @@ import pytest
 
 from experiments.harness import jobs, training
 from experiments.mnist import __main__ as mnist
+from experiments.tutorial import runs
 from tests.experiments import stand_in
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
@@ -113,6 +114,19 @@ def test_a_full_disk_is_one_line(
     monkeypatch.setattr(Path, "replace", fail)
     assert main(tmp_path, "--models", "mlp", "--steps", "1") == 2
     assert re.fullmatch(r"error: [^\n]* could not be written \(No space[^\n]*--out\.\n", capsys.readouterr().err)
+
+
+@pytest.mark.slow
+def test_training_that_goes_bad_ends_with_step_model_and_layer(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runs, "LEARNING_RATE", 1e38)
+    assert main(tmp_path, "--models", "mlp-bn", "--steps", STEPS) == 2
+    said = capsys.readouterr().err
+    words = (
+        r"error: `mlp-bn` can't go on: seed 0 has no finite \w+ at step 2: BatchNorm_0 has [^\n]*; no state was good, "
+    )
+    assert re.fullmatch(words + r"try a smaller learning rate\.\n", said), said
 
 
 @pytest.mark.slow
