@@ -55,7 +55,9 @@ class Channels:
         """
         data, kept = self.data, self.kept
         if len(self.seen.sizes) < ENOUGH:
-            return data.population.mean_error[kept], data.population.std_error[kept]
+            # Those of channels that are not kept may not be finite.
+            with np.errstate(invalid="ignore", over="ignore"):
+                return data.population.mean_error[kept], data.population.std_error[kept]
         batches = np.maximum(data.batches[kept], 2)
         spread = np.maximum(data.squares[kept] / batches - (data.vars[kept] / batches) ** 2, 0)
         return np.sqrt(self.between / (batches - 1)), np.sqrt(spread / (batches - 1)) / (2 * self.var)

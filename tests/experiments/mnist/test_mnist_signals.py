@@ -20,7 +20,10 @@ from tests.sources import ROOT
 STEPS = 40
 # As `python -m` begins, with a word when it listens: before that, no line of ours has run.
 CODE = """
+import contextlib, fcntl, termios
 from experiments.harness import stopping
+with contextlib.suppress(OSError):
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)  # Where there is a terminal, it is ours.
 stopping.attend()
 print("listening", flush=True)
 import runpy
@@ -60,10 +63,10 @@ def piped(out: Path, number: int, moment: float, *flags: str) -> End:
 
 def on_a_terminal(out: Path, number: int, moment: float, *flags: str) -> End:
     """With Ctrl-C and the end of the terminal itself in the place of those signals."""
-    pid, terminal = pty.fork()
-    if pid == 0:
-        os.chdir(ROOT)
-        os.execvpe(sys.executable, command(out, *flags), environment(out))
+    terminal, end = pty.openpty()
+    streams = dict.fromkeys(("stdin", "stdout", "stderr"), end)
+    process = subprocess.Popen(command(out, *flags), env=environment(out), cwd=ROOT, start_new_session=True, **streams)
+    os.close(end)
     said = read(terminal, "listening")
     said += read(terminal, seconds=moment)
     begun = time.monotonic()
@@ -73,12 +76,11 @@ def on_a_terminal(out: Path, number: int, moment: float, *flags: str) -> End:
         case signal.SIGHUP:
             os.close(terminal)
         case _:
-            os.kill(pid, number)
+            process.send_signal(number)
     if number != signal.SIGHUP:
         said += read(terminal, seconds=100)
         os.close(terminal)
-    _, status = os.waitpid(pid, 0)
-    return End(os.waitstatus_to_exitcode(status), "", said.replace("\r\n", "\n"), time.monotonic() - begun)
+    return End(process.wait(100), "", said.replace("\r\n", "\n"), time.monotonic() - begun)
 
 
 def read(terminal: int, until: str = "", seconds: float = 100) -> str:
