@@ -4,12 +4,14 @@ Programs of one device are what users run, and most of the tests. The process se
 others; a test that uses more than one is marked `several_devices`.
 """
 
+import gc
 import os
 import tempfile
 
 import hypothesis
 import jax
 import pytest
+from jax._src import compiler
 
 from tests.quick import mark_the_others
 
@@ -22,12 +24,31 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("deterministic")
 
 
+compile_options = compiler.get_compile_options
+
+
+def with_simple_kernels(*args, env_options_overrides=None, **options):
+    overrides = {"xla_cpu_use_fusion_emitters": False, **(env_options_overrides or {})}
+    return compile_options(*args, env_options_overrides=overrides, **options)
+
+
+def compile_quickly(quickly):
+    """Programs that are compiled sooner and run slower, or those of users."""
+    jax.config.update("jax_disable_most_optimizations", quickly)
+    # The newer emitters of a CPU's kernels take most of what is left; jaxlib 0.12 has no others.
+    simple = quickly and jax.__version_info__ < (0, 11)
+    compiler.get_compile_options = with_simple_kernels if simple else compile_options
+
+
 def pytest_addoption(parser):
     parser.addoption("--plain", action="store_true", help="lower as on every platform but a CPU")
     parser.addoption("--devices", type=int, default=4, help="with 1, add -m 'not several_devices'")
 
 
 def pytest_configure(config):
+    compile_quickly(True)
+    # To search all objects every 700 new ones, Python's default, takes a tenth of the time: tracing makes so many.
+    gc.set_threshold(10_000)
     jax.config.update("jax_num_cpu_devices", config.getoption("--devices"))
     # Many tests compile the same small programs. Each test process has its own cache: in a shared one it could find a
     # file that another process is still writing.
@@ -55,16 +76,18 @@ def pytest_collection_modifyitems(config, items):
         config.hook.pytest_deselected(items=left_out)
 
 
-@pytest.fixture(scope="module")
-def quick_compilation():
-    """Programs that are compiled sooner and run slower."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
 @pytest.fixture(scope="module", autouse=True)
 def _compiled(request):
     """Where speed and the last digits are not the subject, most of the time would go into compilation."""
-    if request.path.parent.name in ("inference", "interop", "layers"):
-        request.getfixturevalue("quick_compilation")
+    if not request.node.get_closest_marker("optimized"):
+        yield
+        return
+    jax.clear_caches()
+    compile_quickly(False)
+    yield
+    compile_quickly(True)
+
+
+@pytest.fixture(scope="module")
+def quick_compilation():
+    """What all programs have that are not `optimized`."""

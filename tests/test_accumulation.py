@@ -22,8 +22,6 @@ from tests import reference
 from tests.data import noise
 from tests.tolerances import TOLERANCE, assert_close, assert_same
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 PARAMS = init_batch_norm(3)[0]
 STATE = BatchNormState(jnp.asarray([1.0, -1.0, 0.5]), jnp.asarray([1.0, 4.0, 0.25]), jnp.asarray(3, jnp.int32))
 NORMS = {

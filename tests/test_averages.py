@@ -13,7 +13,7 @@ from tests import reference
 from tests.data import noise
 from tests.tolerances import TOLERANCE, assert_close
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("quick_compilation")]
+pytestmark = pytest.mark.slow
 
 PARAMS, STATE = init_batch_norm(3)
 norm = jax.jit(batch_norm, static_argnames=("train", "axis", "averaging", "ddof"))

@@ -14,8 +14,6 @@ from tests.data import noise
 from tests.strategies import batches
 from tests.tolerances import GRADIENT, TOLERANCE, assert_close, assert_same
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 def parameters(features=(3,), dtype="float32"):
     return BatchNormParams(*(noise(*features, mean=1.0, dtype=dtype, seed=s) for s in (1, 2)))

@@ -15,8 +15,6 @@ from tests import reference
 from tests.data import noise
 from tests.tolerances import GRADIENT, TOLERANCE, assert_close, assert_same
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 SCALE, BIAS = np.float32([0.5, 1.5, -2.0]), np.float32([1.0, 0.0, -1.0])
 PARAMS = BatchNormParams(jnp.asarray(SCALE), jnp.asarray(BIAS))
 STATE = BatchNormState(jnp.asarray([1.0, -1.0, 0.5]), jnp.asarray([1.0, 4.0, 0.25]), jnp.asarray(3, jnp.int32))

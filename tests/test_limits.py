@@ -8,6 +8,8 @@ import pytest
 from jaxbn import BatchNormParams, batch_norm, init_batch_norm
 from tests.data import noise
 
+pytestmark = pytest.mark.optimized
+
 PARAMS, STATE = init_batch_norm(3)
 
 

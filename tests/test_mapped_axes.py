@@ -13,7 +13,7 @@ from tests import reference
 from tests.data import noise
 from tests.tolerances import GRADIENT, TOLERANCE, assert_close
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("quick_compilation")]
+pytestmark = pytest.mark.slow
 
 PARAMS, STATE = init_batch_norm(3)
 AFFINE = BatchNormParams(jnp.asarray([0.5, 2.0, -1.0]), jnp.asarray([0.0, 1.0, 3.0]))

@@ -16,6 +16,8 @@ from jaxbn import batch_norm, init_batch_norm
 from tests.data import noise
 from tests.tolerances import assert_same
 
+pytestmark = pytest.mark.optimized
+
 FEATURES = 5
 PARAMS, STATE = init_batch_norm(FEATURES)
 # The second has 1024 values per feature and more, whose squares are summed in two parts.

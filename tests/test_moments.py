@@ -15,6 +15,8 @@ from tests.data import noise
 from tests.strategies import batches, dtypes
 from tests.tolerances import TOLERANCE, assert_close, assert_same
 
+pytestmark = pytest.mark.optimized
+
 moments = jax.jit(batch_moments, static_argnames="axis")
 merge = jax.jit(merge_moments)
 

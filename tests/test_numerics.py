@@ -13,6 +13,8 @@ from tests import reference
 from tests.data import noise
 from tests.tolerances import GRADIENT, OUTLIER, TOLERANCE, assert_close
 
+pytestmark = pytest.mark.optimized
+
 SHAPE = (256, 8, 8, 16)
 OFFSETS = [0, 1e2, 1e3, 1e4, 1e5, 1e6]
 PARAMS, STATE = init_batch_norm(16)

@@ -12,8 +12,6 @@ from jaxbn import BatchNormParams, batch_norm, init_batch_norm, presets
 from tests.record_presets import BIAS, PEERS, RATE, SCALE, STEPS, Trajectory, batches, live, loss, recorded
 from tests.tolerances import TOLERANCE, assert_close
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 X = jnp.asarray([[2.0], [4.0], [6.0], [12.0]])  # mean 6, variance 56/4 = 14, unbiased 56/3
 # The weight of the new batch, the variance it brings, and epsilon.
 DOCUMENTED = {

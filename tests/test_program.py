@@ -17,8 +17,6 @@ from tests import reference
 from tests.data import noise
 from tests.tolerances import TOLERANCE, assert_close
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 SHAPE = (16, 12, 12, 5)
 PARAMS, STATE = init_batch_norm(5)
 PLATFORMS = ["tpu", "cuda", "cpu"]

@@ -17,8 +17,6 @@ from tests.collectives import collectives
 from tests.data import noise
 from tests.tolerances import GRADIENT, TOLERANCE, assert_close, assert_same
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 INF = float("inf")
 SCALE, BIAS = np.float32([0.5, 1.5, -2.0]), np.float32([1.0, 0.0, -1.0])
 MEAN, VAR = np.float32([1.0, -1.0, 0.5]), np.float32([1.0, 4.0, 0.25])

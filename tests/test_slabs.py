@@ -13,6 +13,8 @@ from tests.data import noise
 from tests.layouts import LAYOUTS, beside, problem
 from tests.tolerances import GRADIENT, assert_close
 
+pytestmark = pytest.mark.optimized
+
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("shape", "axes"), LAYOUTS)

@@ -11,8 +11,6 @@ from tests import reference
 from tests.data import noise
 from tests.tolerances import TOLERANCE, assert_close, assert_same
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 PARAMS, STATE = init_batch_norm(3)
 AVERAGINGS = ["ema", "warmup", "cumulative"]
 

@@ -12,8 +12,6 @@ from tests import reference
 from tests.data import noise
 from tests.tolerances import GRADIENT, TOLERANCE, assert_close, assert_same
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 # Few values per feature are summed plainly, 1024 of them by a rule with its own derivative.
 SHAPES = {"few": (6, 3), "many": (16, 64, 2)}
 every_size = pytest.mark.parametrize("size", SHAPES)

@@ -17,7 +17,6 @@ from experiments.real_weights.tones import FIRST_CENTS, right, tones
 from jaxbn.inference import recalibrate
 from jaxbn.interop import from_linen, from_torch, rename
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 SMALL = (8, 4, 4, 4, 4, 4)
 HAS_TORCH, HAS_CREPE = (importlib.util.find_spec(name) is not None for name in ("torch", "torchcrepe"))
 

@@ -9,7 +9,6 @@ from tests.data import noise
 from tests.preprocess.fits import FEW, FITS, FITTED, SCALINGS, table
 from tests.tolerances import assert_close, assert_same
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 few_fits = pytest.mark.parametrize("fit", FEW.values(), ids=FEW)
 every_scaling = pytest.mark.parametrize("name", SCALINGS)
 WHITENINGS = ["whiten-pca", "whiten-zca"]

@@ -11,7 +11,6 @@ from tests.preprocess.fits import FEW, FITS, FITTED, LAYOUTS, PROJECTIONS, SCALI
 from tests.strategies import OFFSETS
 from tests.tolerances import assert_close
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 every_layout = pytest.mark.parametrize(("shape", "axis"), LAYOUTS)
 apply, undo = jax.jit(transform), jax.jit(inverse_transform)
 few = settings(max_examples=10)

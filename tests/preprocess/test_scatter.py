@@ -8,7 +8,6 @@ from jaxbn.preprocess import _comoments, fit_pca, fit_whiten, transform
 from tests.preprocess.fits import FITTED
 from tests.tolerances import assert_close
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 FEATURES, EXAMPLES = 13, [53, 5]
 
 

@@ -9,7 +9,7 @@ from jaxbn.preprocess import fit_min_max, fit_pca, fit_standardize, fit_whiten, 
 from tests.preprocess.fits import table
 from tests.tolerances import assert_close
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("quick_compilation")]
+pytestmark = pytest.mark.slow
 
 preprocessing = pytest.importorskip("sklearn.preprocessing")
 decomposition = pytest.importorskip("sklearn.decomposition")

@@ -15,8 +15,6 @@ from jaxbn.preprocess import transform
 from tests.preprocess.fits import FEW, PROJECTIONS, SCALINGS, assert_same_fit, compiled, layout, table
 from tests.tolerances import assert_close
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 few_fits = pytest.mark.parametrize("fit", FEW.values(), ids=FEW)
 POISON = [np.nan, np.inf, -np.inf, 3e38]
 KEEP = (np.random.default_rng(5).random([40, 1]) < 0.7) | (np.arange(40)[:, None] == 20)

@@ -18,6 +18,8 @@ from experiments.tutorial import classifier
 from tests import reference
 from tests.tolerances import GRADIENT, TOLERANCE, assert_close
 
+pytestmark = pytest.mark.optimized
+
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["jaxbn", "linen", "nnx"])

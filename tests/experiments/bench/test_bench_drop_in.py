@@ -17,8 +17,6 @@ from experiments.bench import drop_in
 from experiments.harness.data import Mnist
 from tests.data import noise
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 FLAX = flax.linen.BatchNorm, flax.nnx.BatchNorm
 
 

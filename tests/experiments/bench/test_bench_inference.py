@@ -13,7 +13,6 @@ from experiments.bench.inference import nets
 from experiments.tutorial.nets import CELLS, CHANNELS_LAST
 from jaxbn.inference import fold
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 FORMS = {"cells": CELLS, "channels-last": CHANNELS_LAST}
 
 

@@ -13,8 +13,6 @@ from experiments.bench.training import __main__ as training
 from experiments.bench.training import resnet_steps
 from tests.tolerances import assert_close
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 STAND_IN = """
 from no_such_package import nothing
 

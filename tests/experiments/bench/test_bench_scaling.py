@@ -18,7 +18,6 @@ from experiments.harness.tables import markdown
 from jaxbn._reduce.sharing import MOST
 
 SOURCES = Path(os.environ.get("JAXBN_FLAX_SOURCES", "none"))
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 WITH_COMPILER = pytest.mark.skipif(not sent.compiler_is_there(), reason="needs libtpu")
 
 TEXT = """

@@ -12,8 +12,6 @@ import jaxbn.linen
 import jaxbn.nnx
 from tests.tolerances import assert_close
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 OPTIMIZER = optax.sgd(0.05, momentum=0.9, nesterov=True)
 
 

@@ -16,7 +16,7 @@ import pytest
 from experiments.mnist import __main__ as mnist
 from tests.experiments import stand_in
 
-pytestmark = [pytest.mark.usefixtures("quick_compilation"), pytest.mark.several_devices]
+pytestmark = pytest.mark.several_devices
 
 ROOT = Path(__file__).parents[3]
 MODELS = ["mlp", "mlp-bn"]
@@ -100,7 +100,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def one(folder: Path, quick_compilation: None) -> Path:
+def one(folder: Path) -> Path:
     """The results of one device."""
     run_here("--out", str(folder / "one"), *TRAIN)
     return folder / "one"

@@ -20,8 +20,6 @@ from experiments.tutorial import lessons
 from jaxbn.preprocess import fit_pca
 from tests.experiments import stand_in
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 ARGS = ["--steps", "3", "--seeds", "2"]
 PICTURES = ["clouds.png", "curves.png", "digits.png", "spectrum.png"]
 NAMES = [preprocessing.name_of(model, shown) for shown in preprocessing.INPUTS for model in preprocessing.MODELS]
@@ -41,7 +39,7 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory, quick_compilation: None) -> tuple[Path, str]:
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """Returns the folder and the output of an unbroken run."""
     out, said = tmp_path_factory.mktemp("whole"), io.StringIO()
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(said):

@@ -15,8 +15,6 @@ from experiments.speedrun import compilation, nets, report, training
 from experiments.speedrun.training import Recipe
 from tests.experiments.stand_in import load_stand_in
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 NETS = {"fast": lambda: nets.strided((4, 6), crop=20), "tutorial": nets.tutorial}
 SIZES = {"TRAINING": 140, "TEST": 120, "VALIDATION": 20}
 SMALL = Recipe(passes=3, hardest=0.25, batch_size=20, recalibrate=40)

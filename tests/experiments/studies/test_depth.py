@@ -18,8 +18,6 @@ from tests.experiments import stand_in
 
 NORMS = dict(zip((False, True), depth.KINDS.values(), strict=True))
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 @pytest.fixture(autouse=True)
 def _small(monkeypatch: pytest.MonkeyPatch) -> None:

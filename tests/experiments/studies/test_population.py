@@ -15,8 +15,6 @@ from experiments.tutorial import classifier, runs
 from experiments.tutorial.experiment import Experiment
 from tests.experiments import stand_in
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 @pytest.fixture(autouse=True)
 def _small(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,6 @@ from jaxbn.inference import recalibrate
 from tests.experiments import stand_in
 from tests.tolerances import assert_close
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 SEEDS = [0, 1]
 
 

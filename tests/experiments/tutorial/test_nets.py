@@ -14,8 +14,6 @@ from jax import lax
 from experiments.tutorial import cells, nets
 from experiments.tutorial.runs import RUNS, SLIM_NORM
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 IMAGES = jnp.asarray(np.random.default_rng(0).uniform(size=(5, 28, 28)), jnp.float32)
 KEYS = jax.random.split(jax.random.key(0), 64)
 

@@ -17,7 +17,7 @@ from tests.collectives import sent
 from tests.experiments import stand_in
 from tests.tolerances import assert_same
 
-pytestmark = [pytest.mark.several_devices, pytest.mark.usefixtures("quick_compilation")]
+pytestmark = pytest.mark.several_devices
 
 SEEDS = [0]
 # The convolutional nets take their time.
