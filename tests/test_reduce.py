@@ -15,8 +15,6 @@ from tests.layouts import LAYOUTS, beside, problem
 from tests.lowering import lowered_plainly
 from tests.tolerances import GRADIENT, TOLERANCE, assert_close, assert_same
 
-pytestmark = pytest.mark.optimized
-
 every_layout = pytest.mark.parametrize(("shape", "axes"), LAYOUTS)
 
 
