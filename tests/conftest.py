@@ -24,20 +24,22 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("deterministic")
 
 
+# Without other optimizations, the newer emitters of a CPU's kernels take most of the time that compilation takes. Said
+# for the processes that tests start too. jaxlib 0.12 has no other emitters.
+NEWER_EMITTERS = "xla_cpu_use_fusion_emitters"
+HAS_OLDER_ONES = jax.__version_info__ < (0, 11)
 compile_options = compiler.get_compile_options
 
 
-def with_simple_kernels(*args, env_options_overrides=None, **options):
-    overrides = {"xla_cpu_use_fusion_emitters": False, **(env_options_overrides or {})}
+def with_newer_emitters(*args, env_options_overrides=None, **options):
+    overrides = {NEWER_EMITTERS: True, **(env_options_overrides or {})}
     return compile_options(*args, env_options_overrides=overrides, **options)
 
 
 def compile_quickly(quickly):
     """Programs that are compiled sooner and run slower, or those of users."""
     jax.config.update("jax_disable_most_optimizations", quickly)
-    # The newer emitters of a CPU's kernels take most of what is left; jaxlib 0.12 has no others.
-    simple = quickly and jax.__version_info__ < (0, 11)
-    compiler.get_compile_options = with_simple_kernels if simple else compile_options
+    compiler.get_compile_options = with_newer_emitters if HAS_OLDER_ONES and not quickly else compile_options
 
 
 def pytest_addoption(parser):
@@ -47,6 +49,8 @@ def pytest_addoption(parser):
 
 def pytest_configure(config):
     compile_quickly(True)
+    if HAS_OLDER_ONES:
+        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --{NEWER_EMITTERS}=false".strip()
     # To search all objects every 700 new ones, Python's default, takes a tenth of the time: tracing makes so many.
     gc.set_threshold(10_000)
     jax.config.update("jax_num_cpu_devices", config.getoption("--devices"))

@@ -43,6 +43,7 @@ def cross_entropy(logits, labels):
 def linen_losses(norm, images, labels):
     net = Residual(norm)
     variables = net.init(jax.random.key(0), images[0], train=False)
+    variables = {**variables, "params": jax.tree.map(lambda p: p.astype(images.dtype), variables["params"])}
 
     def step(carry, batch):
         variables, state = carry
