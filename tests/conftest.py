@@ -49,8 +49,9 @@ def pytest_addoption(parser):
 
 def pytest_configure(config):
     compile_quickly(True)
-    if HAS_OLDER_ONES:
-        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --{NEWER_EMITTERS}=false".strip()
+    flags = os.environ.get("XLA_FLAGS", "")
+    if HAS_OLDER_ONES and NEWER_EMITTERS not in flags:
+        os.environ["XLA_FLAGS"] = f"{flags} --{NEWER_EMITTERS}=false".strip()
     # For the processes to come: threads of OpenBLAS that wait for each other take the cores from other tests.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     # To search all objects every 700 new ones, Python's default, takes a tenth of the time: tracing makes so many.
