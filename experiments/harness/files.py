@@ -3,30 +3,54 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
+import secrets
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from experiments.harness.errors import UserError
 
+# Thousands of times what a file of settings or results has.
+MOST_BYTES_OF_JSON = 1 << 24
+
+
+@contextlib.contextmanager
+def replaced(path: Path) -> Iterator[Path]:
+    """Write a file whole or not at all, whatever happens meanwhile: what is written to the path yielded becomes it.
+
+    Raises:
+        OSError: it can't be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Nobody can foresee the name, and the file is made here: what is written goes through no link that someone laid.
+    partial = path.with_name(f".{path.stem}.{secrets.token_hex(8)}.partial{path.suffix}")
+    os.close(os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY, _mode(path)))
+    try:
+        yield partial
+        partial.replace(path)
+    finally:
+        with contextlib.suppress(OSError):
+            partial.unlink()
+
 
 @contextlib.contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """Write a file whole or not at all, whatever happens meanwhile: what is written to the path yielded becomes it."""
-    partial = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
+    """The same for a file of results.
+
+    Raises:
+        UserError: it can't be written.
+    """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield partial
-        partial.replace(path)
+        with replaced(path) as partial:
+            yield partial
     except OSError as error:
         raise UserError(
             f"{path} could not be written ({error.strerror}); make room there, or name another --out."
         ) from None
-    finally:
-        with contextlib.suppress(OSError):
-            partial.unlink()
 
 
 @contextlib.contextmanager
@@ -51,10 +75,37 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2) + "\n")
 
 
+def size_at_most(path: Path, most: int) -> int:
+    """The bytes of a regular file, counted and not read.
+
+    Raises:
+        OSError: there are more than `most`, or it is something else, such as a pipe or a device without an end.
+    """
+    status = path.stat()
+    if stat.S_ISDIR(status.st_mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(errno.EINVAL, "not a regular file")
+    if status.st_size > most:
+        raise OSError(errno.EFBIG, f"it has {status.st_size:,} bytes, more than {most:,}")
+    return status.st_size
+
+
+def read_at_most(path: Path, most: int) -> bytes:
+    """The content of such a file.
+
+    Raises:
+        OSError: as in `size_at_most`, or it can't be read.
+    """
+    size = size_at_most(path, most)
+    with path.open("rb") as file:
+        return file.read(size)
+
+
 def read_json(path: Path) -> dict[str, Any] | None:
     """Read a JSON object; `None` where there is no file."""
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(read_at_most(path, MOST_BYTES_OF_JSON).decode())
         if not isinstance(value, dict):
             raise ValueError("no object")
         return value
@@ -62,5 +113,13 @@ def read_json(path: Path) -> dict[str, Any] | None:
         return None
     except OSError as error:
         raise UserError(f"{path} could not be read ({error.strerror}); delete it, or name another --out.") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is not JSON ({error}); delete it, or name another --out.") from None
+
+
+def _mode(path: Path) -> int:
+    """What `open` would ask for; a file that others must not read stays so."""
+    try:
+        return path.stat().st_mode & 0o777 | 0o600
+    except OSError:
+        return 0o666
