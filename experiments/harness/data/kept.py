@@ -1,15 +1,19 @@
-"""MNIST as one file of plain arrays: read and checked in a third of a second, where 70,000 PNGs take three."""
+"""MNIST as one file of plain bytes: read and checked in a third of a second, where 70,000 PNGs take three."""
 
 import contextlib
 import os
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
-
 from experiments.harness.cache import cache_folder
+from experiments.harness.data import idx
 from experiments.harness.data.arrays import Mnist, verify
+from experiments.harness.data.errors import DamagedDataError
 from experiments.harness.data.loading import load_mnist
+from experiments.harness.files import read_at_most, replaced
+
+# The file has 55 million.
+MOST_BYTES = 1 << 26
 
 
 def load_kept(data_dir: str | os.PathLike[str] | None, report: Callable[[str], None] = print) -> Mnist:
@@ -27,13 +31,13 @@ def load_kept(data_dir: str | os.PathLike[str] | None, report: Callable[[str], N
     """
     if data_dir is not None:
         return load_mnist(data_dir, report=report)
-    path = cache_folder() / "mnist.npz"
-    # Broken bytes make the readers raise whatever they stumble over.
-    with contextlib.suppress(Exception), path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-        return verify(Mnist(**arrays))
+    path = cache_folder() / "mnist.idx"
+    with contextlib.suppress(OSError, ValueError, DamagedDataError):
+        return _read(path)
     mnist = load_mnist(report=report)
     try:
-        _keep(mnist, path)
+        with replaced(path) as partial:
+            partial.write_bytes(b"".join(map(idx.encode, mnist)))
     except OSError as error:
         report(
             f"MNIST is loaded, but could not be kept in {path} ({error.strerror}): name a writable folder with 60 MB "
@@ -42,17 +46,10 @@ def load_kept(data_dir: str | os.PathLike[str] | None, report: Callable[[str], N
     return mnist
 
 
-def _keep(mnist: Mnist, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # One name for all processes, which write the same bytes: what a killed one leaves is overwritten by the next.
-    partial = path.with_name(f"incomplete.{path.name}")
-    try:
-        with partial.open("wb") as file:
-            np.savez(file, **mnist._asdict())
-        partial.replace(path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            partial.unlink()
-        # Another process may have been first.
-        if not (isinstance(error, FileNotFoundError) and path.is_file()):
-            raise
+def _read(path: Path) -> Mnist:
+    """The four idx files, one behind the other."""
+    arrays, rest = [], memoryview(read_at_most(path, MOST_BYTES))
+    for _ in Mnist._fields:
+        array, rest = idx.decode_first(rest)
+        arrays.append(array)
+    return verify(Mnist(*arrays))

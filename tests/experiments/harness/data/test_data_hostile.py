@@ -1,0 +1,162 @@
+"""Folders that someone has prepared to do harm: no memory beyond a bound, no waiting, no code, nothing outside."""
+
+import json
+import os
+import struct
+import sys
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from experiments.harness.data import Mnist, arrays, load_mnist, tfds_writer
+from experiments.harness.data.errors import DamagedDataError
+from experiments.harness.data.registry import NAMES
+from experiments.harness.data.tfds_reader import FOLDER, read_prepared
+from experiments.harness.errors import UserError
+from tests.experiments.harness.data.data_stand_in import little_memory, md5s, stand_in
+
+HUGE = 100 * 10**9
+INFO = "dataset_info.json"
+SHARD = "mnist-train.tfrecord-00000-of-00001"
+
+
+@pytest.fixture(autouse=True)
+def mnist(monkeypatch: pytest.MonkeyPatch) -> Mnist:
+    """Returns the stand-in, which now counts as the official data."""
+    mnist = stand_in()
+    monkeypatch.setattr(arrays, "MD5", md5s(mnist))
+    return mnist
+
+
+@pytest.fixture
+def prepared(mnist: Mnist, tmp_path: Path) -> Path:
+    """Returns a TFDS data directory with TFRecord shards, as TFDS makes them where TensorFlow is installed."""
+    folder = tmp_path / "tfds" / FOLDER
+    folder.mkdir(parents=True)
+    splits = {"train": (mnist.train_images, mnist.train_labels), "test": (mnist.test_images, mnist.test_labels)}
+    info = [{"name": split, "shardLengths": [str(len(labels))]} for split, (_, labels) in splits.items()]
+    (folder / INFO).write_text(json.dumps({"fileFormat": "tfrecord", "splits": info}))
+    for split, (images, labels) in splits.items():
+        examples = [example(png(image.shape, image), int(label)) for image, label in zip(images, labels, strict=True)]
+        write(folder / f"mnist-{split}.tfrecord-00000-of-00001", in_order_of_tfds(examples, split))
+    return tmp_path / "tfds"
+
+
+def png(shape: tuple[int, ...], image: np.ndarray) -> bytes:
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    rows = b"".join(b"\0" + row.tobytes() for row in image)
+    header = struct.pack(">IIBBBBB", shape[1], shape[0], 8, 0, 0, 0, 0)
+    parts = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + parts
+
+
+def example(image: bytes, label: int) -> bytes:
+    from tensorflow_datasets.proto import tf_example_pb2
+
+    made: Any = tf_example_pb2.Example()
+    made.features.feature["image"].bytes_list.value.append(image)
+    made.features.feature["label"].int64_list.value.append(label)
+    return made.SerializeToString()
+
+
+def in_order_of_tfds(examples: list[bytes], split: str) -> list[bytes]:
+    from tensorflow_datasets.core.hashing import Hasher
+
+    return [examples[index] for index in sorted(range(len(examples)), key=Hasher(split).hash_key)]
+
+
+def write(path: Path, records: list[bytes]) -> None:
+    path.write_bytes(b"".join(struct.pack("<QI", len(record), 0) + record + bytes(4) for record in records))
+
+
+def test_what_the_others_are_made_of_is_read(mnist: Mnist, prepared: Path) -> None:
+    for left, right in zip(read_prepared(prepared), mnist, strict=True):
+        np.testing.assert_array_equal(left, right)
+
+
+def large(path: Path) -> None:
+    os.truncate(path, HUGE)
+
+
+def endless(path: Path) -> None:
+    path.unlink()
+    path.symlink_to("/dev/zero")
+
+
+def silent(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+def with_format(name: str) -> Callable[[Path], object]:
+    return lambda path: path.write_text(path.read_text().replace("tfrecord", name))
+
+
+HOSTILE: dict[str, tuple[str, Callable[[Path], object], str]] = {
+    "a shard of 100 GB": (SHARD, large, "it has 100,000,000,000 bytes, more than 67,108,864"),
+    "a shard without an end": (SHARD, endless, "not a regular file"),
+    "a shard that waits for its other end": (SHARD, silent, "not a regular file"),
+    "a record of 2^63 bytes": (SHARD, lambda path: path.write_bytes(b"\xff" * 8 + bytes(100)), "ends inside a record"),
+    "four million records": (SHARD, lambda path: os.truncate(path, 1 << 26), "images, expected at most 60,000"),
+    "an image of 100 million pixels": (
+        SHARD,
+        lambda path: write(path, [example(png((10_000, 10_000), np.zeros((9, 9), np.uint8)), 0)]),
+        "an image of train has 10000 x 10000 pixels",
+    ),
+    "an info of 100 GB": (INFO, large, "it has 100,000,000,000 bytes, more than 16,777,216"),
+    "an info without an end": (INFO, endless, "not a regular file"),
+    "an info that waits for its other end": (INFO, silent, "not a regular file"),
+    "an info too deep for the parser": (INFO, lambda path: path.write_text("[" * 10**5), "RecursionError"),
+    "a billion shards": (INFO, lambda path: path.write_text(path.read_text().replace('"60"', '"60"' + ', ""' * 10**6)),
+        r"No such file.*00000-of-1000001"),
+    "another folder": (INFO, with_format("../../../tfrecord"), "KeyError"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", HOSTILE)
+def test_a_hostile_data_set_is_damaged(case: str, prepared: Path) -> None:
+    name, spoil, reason = HOSTILE[case]
+    spoil(prepared / FOLDER / name)
+    with little_memory(256), pytest.raises(DamagedDataError, match=reason):
+        read_prepared(prepared)
+
+
+def test_no_module_is_imported_that_a_data_set_names(
+    prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "jaxbn_hostile.py").write_text("raise AssertionError('it was imported')")
+    monkeypatch.syspath_prepend(tmp_path)
+    (prepared / FOLDER / "features.json").write_text('{"type": "jaxbn_hostile.Features", "content": {}}')
+    read_prepared(prepared)
+    assert "jaxbn_hostile" not in sys.modules
+
+
+def test_what_a_link_leads_to_is_left_alone(mnist: Mnist, prepared: Path, tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    (prepared / FOLDER).rename(victim)
+    before = {path.name: path.read_bytes() for path in victim.iterdir()}
+    (prepared / FOLDER).symlink_to(victim)
+    tfds_writer.prepare(mnist, prepared, replace=True)
+    assert {path.name: path.read_bytes() for path in victim.iterdir()} == before
+    assert not (prepared / FOLDER).is_symlink()
+    read_prepared(prepared)
+
+
+@pytest.mark.parametrize(
+    ("lay", "reason"),
+    [(large, "it has 100,000,000,000 bytes, more than"), (endless, "not a regular file"), (silent, "not a regular")],
+)
+def test_official_files_of_another_kind_are_not_read(
+    lay: Callable[[Path], object], reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "tfds"))
+    (tmp_path / NAMES[0]).touch()
+    lay(tmp_path / NAMES[0])
+    with little_memory(64), pytest.raises(UserError, match=rf"the file {NAMES[0]} cannot be read \({reason}.*: mend"):
+        load_mnist(tmp_path)
