@@ -89,8 +89,9 @@ def _keep(mnist: Mnist, target: Path, *, damaged: bool, report: Callable[[str], 
     try:
         prepare(mnist, target, replace=damaged)
     except (OSError, DamagedDataError) as error:
+        reason = getattr(error, "strerror", None) or error
         report(
-            f"MNIST is loaded, but could not be kept in {target / FOLDER} ({error}): name a writable folder "
+            f"MNIST is loaded, but could not be kept in {target / FOLDER} ({reason}): name a writable folder "
             f"with 100 MB of free space by TFDS_DATA_DIR, or every run will fetch it again."
         )
     else:

@@ -1,6 +1,7 @@
 """The making of a TFDS data directory by TFDS itself, whole or not at all, without TensorFlow."""
 
 import contextlib
+import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -59,8 +60,8 @@ def _write(mnist: Mnist, data_dir: Path) -> None:
         config = tfds.download.DownloadConfig(try_download_gcs=False)
         try:
             builder.download_and_prepare(download_config=config, file_format="array_record")
-        except RuntimeError as error:  # How array_record says that the disk is full.
-            raise OSError(" ".join(str(error).split())) from error
+        except RuntimeError as error:  # What array_record makes of a full disk, around the system's words.
+            raise OSError(re.sub(r".*\(\) failed: ([^;]*).*", r"\1", " ".join(str(error).split()))) from error
 
 
 @contextlib.contextmanager
