@@ -45,6 +45,11 @@ def rows_of(table: str, rows: list[str]) -> str:
     return "".join([*lines[:2], *(by_name[row] for row in rows)]) if rows else table
 
 
+def within(file: Path, root: Path) -> bool:
+    """Whether a marker stays in the project: what it names is read, or written over."""
+    return file.resolve().is_relative_to(root.resolve())
+
+
 def renewed(text: str, root: Path) -> tuple[str, list[str]]:
     """The text with its tables as the files under `root` have them, and what could not be renewed, in words."""
     missing = []
@@ -52,7 +57,9 @@ def renewed(text: str, root: Path) -> tuple[str, list[str]]:
     def table(block: re.Match[str]) -> str:
         file = root / block["file"]
         title, *rows = block["title"].split(" | ")
-        if not file.is_file():
+        if not within(file, root):
+            missing.append(f"{block['file']} lies outside {root}")
+        elif not file.is_file():
             missing.append(f"{block['file']} is not there")
         elif title not in (found := tables(file.read_text(encoding="utf-8"))):
             missing.append(f"{block['file']} has no table {title!r}, but {', '.join(map(repr, found))}")
@@ -71,7 +78,9 @@ def copied(page: Path, root: Path) -> tuple[list[Path], list[str]]:
     new, missing = [], []
     for figure in FIGURE.finditer(page.read_text(encoding="utf-8")):
         file, picture = root / figure["file"], page.parent / figure["picture"]
-        if not file.is_file():
+        if not (within(file, root) and within(picture, root)):
+            missing.append(f"{figure['file']} or {figure['picture']} lies outside {root}")
+        elif not file.is_file():
             missing.append(f"{figure['file']} is not there")
         elif not picture.is_file() or picture.read_bytes() != file.read_bytes():
             with files.whole_file(picture) as partial:

@@ -104,6 +104,23 @@ def test_a_figure_is_copied_to_where_the_picture_lies(tmp_path, capsys):
     assert (root / "docs/speed.png").read_bytes() == b"drawn"
 
 
+def test_a_marker_does_not_leave_the_folder(tmp_path, capsys):
+    pages = [
+        "<!-- table: {root}/../secret.md: title -->\n<!-- end -->\n",
+        "<!-- figure: ../secret.md -->\n![Time](speed.png)\n",
+        "<!-- figure: results/ops/ops.png -->\n![Time](../../secret.md)\n",
+    ]
+    (tmp_path / "secret.md").write_text("title\n\n| a |\n| --- |\n| 1 |\n")
+    for number, page in enumerate(pages):
+        (tmp_path / str(number)).mkdir()
+        root = folder(tmp_path / str(number), page := page.format(root=tmp_path / str(number)))
+        assert run(root) == 2
+        assert "lies outside" in capsys.readouterr().err
+        assert (root / "docs/speed.md").read_text() == page
+        assert not (root / "docs/speed.png").exists()
+    assert (tmp_path / "secret.md").read_text().startswith("title")
+
+
 def test_another_folder_is_one_line(tmp_path, capsys):
     assert run(tmp_path / "none") == 2
     assert capsys.readouterr().err == f"error: `--root` must be the folder of README.md, got {tmp_path / 'none'}.\n"
