@@ -1,5 +1,6 @@
 """Folders that someone has prepared to do harm: no memory beyond a bound, no waiting, no code, nothing outside."""
 
+import gzip
 import os
 import sys
 from collections.abc import Callable
@@ -8,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments.harness.data import Mnist, arrays, load_mnist, tfds_writer
+from experiments.harness.data import Mnist, arrays, decoding, load_mnist, tfds_writer
 from experiments.harness.data.errors import DamagedDataError
-from experiments.harness.data.registry import NAMES
+from experiments.harness.data.registry import NAMES, OfficialFile
 from experiments.harness.data.tfds_reader import FOLDER, read_prepared
 from experiments.harness.errors import UserError
 from tests.experiments.harness.data.data_stand_in import little_memory, md5s, stand_in
@@ -121,3 +122,13 @@ def test_official_files_of_another_kind_are_not_read(
     lay(tmp_path / NAMES[0])
     with little_memory(64), pytest.raises(UserError, match=rf"the file {NAMES[0]} cannot be read \({reason}.*: mend"):
         load_mnist(tmp_path)
+
+
+def test_an_official_file_is_not_unpacked_before_its_checksum_is_right(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A megabyte may become a gigabyte."""
+    content = gzip.compress(bytes(1000))
+    file = OfficialFile(NAMES[0], "", len(content), "0" * 64)
+    monkeypatch.setattr(decoding, "official_files", lambda: [file])
+    monkeypatch.setattr(gzip, "decompress", lambda _: pytest.fail("it was unpacked"))
+    with pytest.raises(DamagedDataError, match="has SHA-256"):
+        decoding.read_official(lambda _: content)
