@@ -7,6 +7,7 @@ with the case that did it.
 
 import argparse
 import collections
+import contextlib
 import faulthandler
 import tempfile
 import time
@@ -49,16 +50,15 @@ def tried(cases: int, seed: int, *, prepared: bool) -> dict[str, collections.Cou
         for name, reader in readers.items():
             # Undamaged it is right, and what is needed for that is loaded before memory becomes short.
             assert outcome(reader, reader.good) == "right", name
-        with little_memory(MEGABYTES):
+        with little_memory(MEGABYTES), contextlib.ExitStack() as stack:
+            stack.callback(faulthandler.cancel_dump_traceback_later)
             for case in range(cases // len(readers)):
+                faulthandler.dump_traceback_later(SECONDS, exit=True)
                 for name, reader in readers.items():
-                    faulthandler.dump_traceback_later(SECONDS, exit=True)
                     try:
                         what = outcome(reader, content_of(reader, name, seed, case))
                     except Exception as error:
                         raise AssertionError(f"{name}, seed {seed}, case {case}: {error!r}") from error
-                    finally:
-                        faulthandler.cancel_dump_traceback_later()
                     found.setdefault(name, collections.Counter())[what] += 1
     return found
 
