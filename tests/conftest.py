@@ -93,8 +93,3 @@ def _compiled(request):
     compile_quickly(False)
     yield
     compile_quickly(True)
-
-
-@pytest.fixture(scope="module")
-def quick_compilation():
-    """What all programs have that are not `optimized`."""

@@ -19,8 +19,6 @@ from experiments.mnist import __main__ as mnist
 from experiments.tutorial import runs
 from tests.experiments import stand_in
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 MODELS = ["mlp-bn", "mlp", "conv-bn", "conv"]
 STEPS, SEEDS = "5", "2"
 
@@ -46,7 +44,7 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory, quick_compilation: None) -> tuple[Path, str]:
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """Returns the folder and the output of an unbroken run of all models."""
     out, said = tmp_path_factory.mktemp("whole"), io.StringIO()
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(said):

@@ -69,8 +69,8 @@ def bytes_of(out: Path) -> dict[str, bytes]:
     """What the last checkpoint and the metrics hold."""
     import orbax.checkpoint as ocp
 
-    folder = out / "mlp-bn" / "checkpoints" / "40" / "default"
-    tree = ocp.StandardCheckpointer().restore(folder.resolve())["tree"]["state"]
+    folder = out / "mlp-bn" / "checkpoints" / "40" / "tree"
+    tree = ocp.StandardCheckpointer().restore(folder.resolve())["state"]
     leaves = {str(i): np.asarray(leaf).tobytes() for i, leaf in enumerate(jax.tree.leaves(tree))}
     return {"metrics": (out / "mlp-bn" / "metrics.jsonl").read_bytes(), **leaves}
 

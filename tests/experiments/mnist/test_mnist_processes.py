@@ -112,7 +112,7 @@ MISTAKES = {
     "no file": "`--out` must be a folder that can be written, got {folder}/file (File exists); name another one.",
     "settings": (
         "`--resume` needs the settings of the earlier run in {folder}/two/mlp, whose steps was 4, got 5; give the "
-        "same flags, or another --out."
+        "same flags, or --overwrite to replace it, or another --out."
     ),
     "damaged": "{folder}/damaged/mlp/config.json is not JSON (",
     "no data": "Process 1: `--data-dir` holds nothing.",
