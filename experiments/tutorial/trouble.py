@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
-import jax.numpy as jnp
 import numpy as np
 
 from experiments.harness.training import TrainState
@@ -34,7 +33,8 @@ def make_explain(model: nn.Module, data: classifier.Examples) -> Callable[[Train
         _, seen = model.apply(variables, images, train=False, capture_intermediates=True, mutable=["intermediates"])
         outputs: dict[str, Any] = seen["intermediates"]
         for name, output in outputs.items():
-            if not jnp.all(jnp.isfinite(jnp.asarray(output["__call__"][0] if isinstance(output, dict) else output[0]))):
+            made = output["__call__"][0] if isinstance(output, dict) else output[0]
+            if not np.all(np.isfinite(made)):
                 return f"the output of {'the net' if name == '__call__' else name} is the first that is not finite"
         return "on the first training images it is finite"
 

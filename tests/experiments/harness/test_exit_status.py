@@ -1,6 +1,7 @@
 """How a program ends: its status, and what it says."""
 
 import dataclasses
+import re
 import subprocess
 import sys
 
@@ -37,6 +38,21 @@ def test_after_ctrl_c_only_what_can_be_resumed_is_said_to_be(config_class, words
 
     assert program.run(config_class, [], work) == 130
     assert capsys.readouterr().err.endswith(words)
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [(MemoryError(), "MemoryError"), (RuntimeError("RESOURCE_EXHAUSTED: Out of memory\nat"), "RES.*ry")],
+)
+def test_without_memory_there_is_one_line(error, words, capsys):
+    def work(*_):
+        raise error
+
+    assert program.run(Brief, [], work) == 2
+    said = capsys.readouterr().err
+    assert re.fullmatch(rf"error: memory ran out \({words}\); free some, or ask for less, as by --seeds\.\n", said), (
+        said
+    )
 
 
 def test_the_help_is_the_docstring_of_the_program_under_its_name(capsys):
