@@ -11,7 +11,8 @@ import pytest
 from jaxbn import _checks, batch_norm, init_batch_norm
 from jaxbn.preprocess import _checks as preprocess_checks
 from jaxbn.variants import _checks as variants_checks
-from tests.bad_calls import BAD_CALLS, PARAMS, STATE, X
+from tests.bad_calls import BAD_CALLS
+from tests.bad_calls.calls import PARAMS, STATE, X
 
 
 @pytest.mark.parametrize(("call", "error", "words"), [row[1:] for row in BAD_CALLS], ids=[row[0] for row in BAD_CALLS])
