@@ -9,28 +9,44 @@ arrived and the remedy.
 
 from __future__ import annotations
 
+import contextlib
 import operator
+import reprlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jax.typing import ArrayLike, DTypeLike
 
 from jaxbn._numbers import statistics_dtype
 
 
-def data(x: ArrayLike, name: str = "x") -> jax.Array:
+def shown(value: object) -> str:
+    """What arrived, on one line, however large it is."""
+    return " ".join(reprlib.repr(value).split())
+
+
+def array(value: ArrayLike, name: str) -> jax.Array:
     try:
         # Of a NumPy array `asarray` makes two copies.
-        x = jnp.asarray(jax.device_put(x) if isinstance(x, np.ndarray) else x)
-    except (TypeError, ValueError):
-        raise TypeError(f"`{name}` must be an array, got {type(x).__name__}; convert it with jnp.asarray.") from None
+        return jnp.asarray(jax.device_put(value) if isinstance(value, np.ndarray) else value)
+    except (TypeError, ValueError, OverflowError):
+        got = type(value).__name__
+        raise TypeError(f"`{name}` must be an array, got {got}; convert it with jnp.asarray.") from None
+
+
+def data(x: ArrayLike, name: str = "x") -> jax.Array:
+    x = array(x, name)
     if not jnp.issubdtype(x.dtype, jnp.inexact):
         raise TypeError(
             f"`{name}` must be floating or complex, got {x.dtype}; convert it, e.g. with {name}.astype('float32')."
         )
+    if jnp.finfo(x.dtype).bits < 16:
+        # Neither have all of them a 0, nor is there a wider dtype that they go into by themselves.
+        raise TypeError(f"`{name}` must have at least 16 bits, got {x.dtype}; convert it, e.g. to bfloat16.")
     if x.ndim == 0:
         raise ValueError(f"`{name}` must have a feature axis, got a scalar; give it the shape [..., features].")
     return x
@@ -42,27 +58,31 @@ def axes(axis: int | Sequence[int], ndim: int) -> tuple[int, ...]:
     try:
         given = tuple(operator.index(a) for a in given)
     except TypeError:
-        raise TypeError(f"`axis` must be an int or a tuple of ints, got {axis!r}.") from None
+        raise TypeError(f"`axis` must be an int or a tuple of ints, got {shown(axis)}.") from None
     if not given:
         raise ValueError("`axis` must name at least one feature axis, got an empty tuple.")
     for a in given:
         if not -ndim <= a < ndim:
-            raise ValueError(f"`axis` must lie in [{-ndim}, {ndim}) for `x` with {ndim} dimensions, got {axis!r}.")
+            raise ValueError(f"`axis` must lie in [{-ndim}, {ndim}) for `x` with {ndim} dimensions, got {shown(axis)}.")
     counted = tuple(a % ndim for a in given)
     if len(set(counted)) < len(counted):
-        raise ValueError(f"`axis` must not name an axis twice, got {axis!r} for `x` with {ndim} dimensions.")
+        raise ValueError(f"`axis` must not name an axis twice, got {shown(axis)} for `x` with {ndim} dimensions.")
     return counted
+
+
+def weights(mask: ArrayLike) -> jax.Array:
+    made: Any = mask
+    with contextlib.suppress(TypeError, ValueError, OverflowError):
+        made = jnp.asarray(mask)
+    if not is_array(made, jnp.bool_, jnp.integer, jnp.floating):
+        raise TypeError(f"`mask` must be bool or real weights, got {_kind(made)}.")
+    return made
 
 
 def mask(mask: ArrayLike | None, x: jax.Array) -> jax.Array | None:
     if mask is None:
         return None
-    try:
-        mask = jnp.asarray(mask)
-    except (TypeError, ValueError):
-        raise TypeError(f"`mask` must be bool or real weights, got {type(mask).__name__}.") from None
-    if jnp.issubdtype(mask.dtype, jnp.complexfloating):
-        raise TypeError(f"`mask` must be bool or real weights, got {mask.dtype}.")
+    mask = weights(mask)
     if mask.ndim != x.ndim:
         raise ValueError(
             f"`mask` must have as many dimensions as `x` {x.shape}, got the shape {mask.shape}; give it size 1 along "
@@ -81,7 +101,7 @@ def flag(name: str, value: Any) -> bool | jax.Array:
     if isinstance(value, bool | np.bool_):
         return bool(value)
     if not hasattr(value, "dtype"):
-        raise TypeError(f"`{name}` must be a bool, got {value!r}.")
+        raise TypeError(f"`{name}` must be a bool, got {shown(value)}.")
     if value.dtype != jnp.bool_:
         raise TypeError(f"`{name}` must be a bool, got an array of {value.dtype}; compare it with something.")
     if value.shape != ():
@@ -101,11 +121,26 @@ def epsilon(value: Any) -> None:
         raise ValueError(f"`epsilon` must be finite and at least 0, got {value}.")
 
 
+def switch(name: str, value: Any) -> bool:
+    """A flag that decides what there is, so that it can't be traced."""
+    if not isinstance(value, bool | np.bool_):
+        raise TypeError(f"`{name}` must be a bool, got {shown(value)}.")
+    return bool(value)
+
+
 def scalar(name: str, value: Any) -> None:
-    if not (isinstance(value, int | float) or hasattr(value, "dtype")) or jnp.iscomplexobj(value):
-        raise TypeError(f"`{name}` must be a real number, got {value!r}.")
+    if not isinstance(value, int | float) and not is_array(value, jnp.floating, jnp.integer):
+        raise TypeError(f"`{name}` must be a real number, got {shown(value)}.")
     if np.ndim(value) != 0:
         raise ValueError(f"`{name}` must be a scalar, got the shape {np.shape(value)}.")
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        raise ValueError(f"`{name}` must be a number of at most 64 bits, got {shown(value)}; write it as a float.")
+
+
+def is_array(value: Any, *kinds: Any) -> bool:
+    """Whether it is one, of JAX or NumPy or like theirs, with numbers of one of these kinds; a masked one is none."""
+    there = hasattr(value, "dtype") and hasattr(value, "astype") and not isinstance(value, np.ma.MaskedArray)
+    return there and any(jnp.issubdtype(value.dtype, kind) for kind in kinds)
 
 
 def is_known(value: Any) -> bool:
@@ -119,16 +154,16 @@ def update_rule(averaging: object, ddof: object) -> None:
 
 def choice(name: str, value: object, allowed: Sequence[object]) -> None:
     if not any(type(value) is type(a) and value == a for a in allowed):
-        raise ValueError(f"`{name}` must be one of {', '.join(map(repr, allowed))}, got {value!r}.")
+        raise ValueError(f"`{name}` must be one of {', '.join(map(repr, allowed))}, got {shown(value)}.")
 
 
 def features(value: int | Sequence[int], name: str = "features") -> tuple[int, ...]:
     try:
         shape = tuple(map(operator.index, value)) if isinstance(value, Sequence) else (operator.index(value),)
     except TypeError:
-        raise TypeError(f"`{name}` must be an int or a tuple of ints, got {value!r}.") from None
-    if not shape or min(shape) < 0:
-        raise ValueError(f"`{name}` must be at least 0 and not empty, got {value!r}.")
+        raise TypeError(f"`{name}` must be an int or a tuple of ints, got {shown(value)}.") from None
+    if not shape or not all(0 <= number < 2**31 for number in shape):
+        raise ValueError(f"`{name}` must be at least 0, less than 2**31 and not empty, got {shown(value)}.")
     return shape
 
 
@@ -143,29 +178,58 @@ def num_features(value: int | Sequence[int], x: jax.Array, feature_axes: Sequenc
 
 def float_dtype(name: str, value: DTypeLike) -> Any:
     try:
-        dtype = jnp.dtype(value)
-    except TypeError:
-        raise TypeError(f"`{name}` must be a floating or complex dtype, got {value!r}.") from None
-    if not jnp.issubdtype(dtype, jnp.inexact):
-        raise TypeError(f"`{name}` must be a floating or complex dtype, got {dtype}.")
+        # Of more, as of an array, NumPy would take the dtype.
+        dtype = jnp.dtype(value) if value is None or isinstance(value, str | type | np.dtype) else None
+    except (TypeError, ValueError):
+        dtype = None
+    if dtype is None:
+        raise TypeError(f"`{name}` must be a floating or complex dtype, got {shown(value)}.")
+    if not jnp.issubdtype(dtype, jnp.inexact) or jnp.finfo(dtype).bits < 16:
+        raise TypeError(f"`{name}` must be a floating or complex dtype of at least 16 bits, got {dtype}.")
     return jax.dtypes.canonicalize_dtype(dtype)
+
+
+def keys(key: Any, number: int) -> Sequence[jax.Array | None]:
+    """So many keys of one, or of none."""
+    if key is None:
+        return [None] * number
+    try:
+        return [*jax.random.split(key, number)]
+    except (TypeError, ValueError):
+        got = shown(key)
+        raise TypeError(f"`key` must be a PRNG key, got {got}; make one with jax.random.key(0).") from None
 
 
 def initial(
     name: str, init: Callable[..., Any], key: jax.Array | None, shape: tuple[int, ...], dtype: Any
 ) -> jax.Array:
+    value = drawn(name, init, key, shape, dtype)
+    with contextlib.suppress(TypeError, ValueError, OverflowError):
+        value = jnp.asarray(value)
+    kind = jnp.number if jnp.issubdtype(dtype, jnp.complexfloating) else jnp.floating
+    if not is_array(value, kind, jnp.integer, jnp.bool_):
+        raise TypeError(f"`{name}` must return an array of {dtype}, got {_kind(value)}.")
+    if value.shape != shape:
+        raise ValueError(f"`{name}` must return the shape {shape}, got {value.shape}.")
+    return value.astype(dtype)
+
+
+def drawn(name: str, init: Any, key: jax.Array | None, shape: tuple[int, ...], dtype: Any) -> Any:
+    """What an initialiser returns, which for a layer of Flax may be more than an array."""
     try:
-        value = jnp.asarray(init(key, shape, dtype))
+        return init(key, shape, dtype)
     except Exception as error:
+        # That of a call that never began has no place in the function.
+        if isinstance(error, TypeError) and error.__traceback__ is not None and error.__traceback__.tb_next is None:
+            raise TypeError(
+                f"`{name}` must be a function (key, shape, dtype) -> array, got {shown(init)}; see jax.nn.initializers."
+            ) from error
         if key is not None:
             raise
         raise ValueError(
             f"`{name}` failed without a PRNG key ({type(error).__name__}); if it is random, pass e.g. "
             "key=jax.random.key(0)."
         ) from error
-    if value.shape != shape:
-        raise ValueError(f"`{name}` must return the shape {shape}, got {value.shape}.")
-    return value.astype(dtype)
 
 
 def fits(params: Any, state: Any, x: jax.Array, feature_axes: Sequence[int], *, of: str = "state.") -> None:
@@ -183,8 +247,8 @@ def fits(params: Any, state: Any, x: jax.Array, feature_axes: Sequence[int], *, 
     for name, part in parts.items():
         if part is None:
             continue
-        if not hasattr(part, "dtype"):
-            raise TypeError(f"`{name}` must be an array, got {type(part).__name__}; convert it with jnp.asarray.")
+        if not is_array(part, jnp.number, jnp.bool_):
+            raise TypeError(f"`{name}` must be an array, got {_kind(part)}; convert it with jnp.asarray.")
         if jnp.shape(part) != expected:
             raise ValueError(
                 f"`{name}` must have the shape {expected} of the feature axes of `x` {x.shape}, got {jnp.shape(part)}; "
@@ -204,6 +268,11 @@ def is_state(state: Any) -> None:
         raise TypeError(f"`state` must be BatchNormState, got {type(state).__name__}; see init_batch_norm.")
 
 
+def statistic(name: str, part: Any) -> None:
+    if not is_array(part, jnp.inexact):
+        raise TypeError(f"`{name}` must be a floating array, got {_kind(part)}; see init_batch_norm.")
+
+
 def _state_dtypes(state: Any) -> None:
     """An average in half precision sticks, and one of integers does not move at all."""
     kinds = {
@@ -213,9 +282,8 @@ def _state_dtypes(state: Any) -> None:
     }
     for name, (kind, words) in kinds.items():
         part = getattr(state, name)
-        if not hasattr(part, "dtype") or not jnp.issubdtype(part.dtype, kind):
-            got = getattr(part, "dtype", type(part).__name__)
-            raise TypeError(f"`state.{name}` must be {words} array, got {got}; see init_batch_norm.")
+        if not is_array(part, kind):
+            raise TypeError(f"`state.{name}` must be {words} array, got {_kind(part)}; see init_batch_norm.")
         if kind is not jnp.integer and jnp.finfo(part.dtype).bits < 32:
             raise TypeError(
                 f"`state.{name}` must be at least float32 to be updated, got {part.dtype}, in which an average sticks; "
@@ -229,7 +297,7 @@ def state_values(state: Any) -> None:
     if any(isinstance(part, jax.core.Tracer) for part in (state.mean, state.var, state.count)):
         raise TypeError("`state` must hold values, got a traced array; call check_state outside of jit, vmap and grad.")
     _state_dtypes(state)
-    if jnp.shape(state.var) != jnp.shape(state.mean):
+    if state.var.shape != state.mean.shape:
         raise ValueError(
             f"`state.var` must have the shape {jnp.shape(state.mean)} of `state.mean`, got {jnp.shape(state.var)}."
         )
@@ -244,6 +312,11 @@ def state_values(state: Any) -> None:
             _values(f"state.{name}", part, part < 0, "at least 0")
 
 
+def _kind(value: Any) -> Any:
+    """Its dtype, if it has one, or its type."""
+    return getattr(value, "dtype", type(value).__name__)
+
+
 def _values(name: str, part: np.ndarray, wrong: np.ndarray, words: str) -> None:
     if np.any(wrong):
         first = tuple(int(i) for i in np.argwhere(wrong)[0])
@@ -251,13 +324,26 @@ def _values(name: str, part: np.ndarray, wrong: np.ndarray, words: str) -> None:
         raise ValueError(f"`{name}` must be {words}, got {part[first]}{where}; restore an earlier state.")
 
 
-def moments_fit_state(moments: Any, state: Any) -> None:
-    for name, part in zip(("count", "mean", "m2"), moments, strict=True):
-        if jnp.shape(part) != jnp.shape(state.mean):
-            raise ValueError(
-                f"`moments.{name}` must have the shape {jnp.shape(state.mean)} of `state.mean`, got {jnp.shape(part)}."
+def moments(name: str, value: Any) -> None:
+    """Three arrays, of which only the mean may be complex."""
+    if not (hasattr(value, "count") and hasattr(value, "mean") and hasattr(value, "m2")):
+        raise TypeError(f"`{name}` must be Moments, got {type(value).__name__}; see batch_moments.")
+    for part, kind in (("count", jnp.floating), ("mean", jnp.inexact), ("m2", jnp.floating)):
+        if not is_array(getattr(value, part), kind) or jnp.finfo(getattr(value, part).dtype).bits < 16:
+            got = _kind(getattr(value, part))
+            raise TypeError(
+                f"`{name}.{part}` must be a floating array, got {got}; convert it with jnp.asarray(..., 'float32')."
             )
+
+
+def moments_fit_state(moments: Any, state: Any) -> None:
+    is_state(state)
     _state_dtypes(state)
+    for name, part in zip(("count", "mean", "m2"), moments, strict=True):
+        if part.shape != state.mean.shape:
+            raise ValueError(
+                f"`moments.{name}` must have the shape {state.mean.shape} of `state.mean`, got {part.shape}."
+            )
     if jnp.iscomplexobj(moments.mean) and not jnp.iscomplexobj(state.mean):
         raise TypeError(
             f"`state.mean` must be complex for complex moments, got {state.mean.dtype}; use init_state(..., "
@@ -265,10 +351,22 @@ def moments_fit_state(moments: Any, state: Any) -> None:
         )
 
 
-def same_shapes(a_name: str, a: Any, b_name: str, b: Any) -> None:
-    shapes = [tuple(map(jnp.shape, m)) for m in (a, b)]
-    if shapes[0] != shapes[1]:
-        raise ValueError(f"`{a_name}` and `{b_name}` must have the same shapes, got {shapes[0]} and {shapes[1]}.")
+def same_shapes(**moments: Any) -> None:
+    shapes = [tuple(part.shape for part in m) for m in moments.values()]
+    if len({shape for each in shapes for shape in each}) > 1:
+        names, got = (" and ".join(map(str, found)) for found in ((f"`{name}`" for name in moments), shapes))
+        raise ValueError(f"{names} must have arrays of one shape, got {got}.")
+
+
+def axis_size(axis_name: Any) -> int:
+    """How many members a mapped axis has, or several have together."""
+    try:
+        return lax.axis_size(axis_name)
+    except (NameError, TypeError, ValueError):
+        raise ValueError(
+            f"`axis_name` must be a mapped axis, or several in a tuple, got {shown(axis_name)}, which is none here; "
+            "leave it out, also where arrays are sharded under jit, or map over it."
+        ) from None
 
 
 def groups_cover(groups: Sequence[Sequence[int]], size: int) -> list[list[int]]:
@@ -276,10 +374,10 @@ def groups_cover(groups: Sequence[Sequence[int]], size: int) -> list[list[int]]:
     try:
         members = [[operator.index(member) for member in group] for group in groups]
     except TypeError:
-        raise TypeError(f"`axis_index_groups` must be a list of lists of ints, got {groups!r}.") from None
+        raise TypeError(f"`axis_index_groups` must be a list of lists of ints, got {shown(groups)}.") from None
     if sorted(member for group in members for member in group) != list(range(size)):
         raise ValueError(
-            f"`axis_index_groups` must name each of the {size} members of the axis exactly once, got {groups!r}."
+            f"`axis_index_groups` must name each of the {size} members of the axis exactly once, got {shown(groups)}."
         )
     return members
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 from jax.typing import ArrayLike, DTypeLike
 
@@ -31,7 +30,7 @@ def data(x: ArrayLike, dtype: DTypeLike | None) -> jax.Array:
 
     A narrower `dtype` is applied to the output only, so that the statistics see all digits of the input.
     """
-    if hasattr(x, "dtype") and not jnp.issubdtype(x.dtype, jnp.inexact):
+    if _checks.is_array(x, jnp.integer, jnp.bool_):
         x = jnp.asarray(x, jnp.float32)
     x = _checks.data(x)
     if dtype is None:
@@ -42,11 +41,18 @@ def data(x: ArrayLike, dtype: DTypeLike | None) -> jax.Array:
 
 def mask(mask: ArrayLike | None, x: jax.Array) -> ArrayLike | None:
     """A mask of fewer dimensions than the data gets leading axes of size 1, as in Flax, if it then fits."""
-    shape = () if mask is None or isinstance(mask, str) else np.shape(mask)
-    missing = x.ndim - len(shape)
-    if mask is None or missing <= 0 or any(m not in (1, n) for m, n in zip(shape, x.shape[missing:], strict=True)):
+    if mask is None:
+        return None
+    mask = _checks.weights(mask)
+    missing = x.ndim - mask.ndim
+    if missing <= 0 or any(m not in (1, n) for m, n in zip(mask.shape, x.shape[missing:], strict=True)):
         return mask
-    return jnp.expand_dims(jnp.asarray(mask), range(missing))
+    return jnp.expand_dims(mask, range(missing))
+
+
+def random(name: str, value: Any) -> None:
+    if not callable(getattr(value, "params", None)):
+        raise TypeError(f"`{name}` must give keys, got {type(value).__name__}; pass {name}=nnx.Rngs(0).")
 
 
 def training(use_running_average: Any) -> bool | jax.Array:
@@ -57,6 +63,7 @@ def training(use_running_average: Any) -> bool | jax.Array:
 
 def further(averaging: Averaging, r_max: Limit, d_max: Limit, micro_batches: int) -> tuple[str, ...]:
     """What a layer with these options keeps beside mean and variance."""
+    _checks.update_rule(averaging, 0)
     own.positive_int("micro_batches", micro_batches)
     counts = averaging != "ema" or callable(r_max) or callable(d_max)
     return (("count",) if counts else ()) + (_PENDING if micro_batches > 1 else ())
@@ -102,6 +109,8 @@ def normalise(
     """One of the norms, with the output in the dtype of the layer, on variables as they may come from Flax."""
     if any(jnp.iscomplexobj(part) for part in params if part is not None):
         x = data(x, jnp.complex64)
+    _checks.statistic("mean", state.mean)
+    _checks.statistic("var", state.var)
     # Flax's own may be in half precision, or be real until the first complex batch.
     mean, var = (part.astype(statistics_dtype(part.dtype)) for part in (state.mean, state.var))
     if jnp.iscomplexobj(x) and not jnp.iscomplexobj(mean):

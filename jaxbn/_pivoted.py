@@ -192,7 +192,7 @@ def gather(value: jax.Array, axis_name: AxisName) -> jax.Array:
 
     A sum of one-hot rows, since every mapped axis has sums, and derivatives of them.
     """
-    everyone = jnp.zeros((lax.axis_size(axis_name), *value.shape), value.dtype)
+    everyone = jnp.zeros((_checks.axis_size(axis_name), *value.shape), value.dtype)
     return lax.psum(everyone.at[lax.axis_index(axis_name)].set(value), axis_name)
 
 

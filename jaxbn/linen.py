@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -127,16 +128,21 @@ class BatchNorm(nn.BatchNorm):
         shape = tuple(x.shape[a] for a in axes)
         stats_dtype = x.dtype if jnp.iscomplexobj(x) else jnp.dtype(jnp.float32)
 
+        def parameter(name: str, init: Initializer) -> Any:
+            _checks.float_dtype("param_dtype", self.param_dtype)
+            return self.param(name, functools.partial(_checks.drawn, f"{name}_init", init), shape, self.param_dtype)
+
         # Parameters first: they get the random numbers that they get in Flax's own layer.
         params = BatchNormParams(
-            self.param("scale", self.scale_init, shape, self.param_dtype) if self.use_scale else None,
-            self.param("bias", self.bias_init, shape, self.param_dtype) if self.use_bias else None,
+            parameter("scale", self.scale_init) if _checks.switch("use_scale", self.use_scale) else None,
+            parameter("bias", self.bias_init) if _checks.switch("use_bias", self.use_bias) else None,
         )
 
         def statistic(name: str, init: Initializer, dtype: Any) -> nn.Variable[jax.Array]:
             def value() -> jax.Array:
                 # Without a key the default initialisers do as well, beside variables that hold parameters alone.
-                return init(self.make_rng("params") if self.has_rng("params") else None, shape, dtype)
+                key = self.make_rng("params") if self.has_rng("params") else None
+                return _checks.drawn(f"{name}_init", init, key, shape, dtype)
 
             return self.variable("batch_stats", name, value)
 

@@ -95,7 +95,9 @@ def merge_moments(a: Moments, b: Moments) -> Moments:
         Chan, Golub and LeVeque, "Updating formulae and a pairwise algorithm for computing sample variances",
         Stanford CS-79-773, 1979, equation (2.1).
     """
-    _checks.same_shapes("a", a, "b", b)
+    _checks.moments("a", a)
+    _checks.moments("b", b)
+    _checks.same_shapes(a=a, b=b)
     parts = jax.tree.map(lambda *leaves: jnp.stack(shared_alike(*leaves)), a, b)
     return rounded(_pivoted.merge(about_mean(*parts)))
 
@@ -113,7 +115,8 @@ def sync_moments(m: Moments, axis_name: AxisName) -> Moments:
         `Moments` of `[features]` arrays, the same on every member, by one collective.
 
     Raises:
-        NameError: no axis of that name is mapped here (raised by JAX).
+        TypeError: `m` is not made of floating arrays.
+        ValueError: no axis of that name is mapped here.
 
     Example:
         >>> x = jnp.array([[1.0], [2.0], [6.0]])
@@ -125,6 +128,8 @@ def sync_moments(m: Moments, axis_name: AxisName) -> Moments:
     Reference:
         Chan, Golub and LeVeque 1979, equation (2.1), as in `merge_moments`.
     """
+    _checks.moments("m", m)
+    _checks.same_shapes(m=m)
     return rounded(_pivoted.sync(about_mean(*m), axis_name))
 
 

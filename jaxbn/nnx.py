@@ -127,13 +127,18 @@ class BatchNorm(nnx.BatchNorm):
     ) -> None:
         shape = _checks.features(num_features, "num_features")
         _checks.update_rule(averaging, ddof)
+        for name, value in (("dtype", dtype), ("param_dtype", param_dtype)):
+            if value is not None:
+                _checks.float_dtype(name, value)
+        _flax.random("rngs", rngs)
+
         # The keys that Flax draws, in its order: all that is made later gets the same random numbers.
-        self.scale = (
-            nnx.Param(scale_init(rngs.params(), shape, param_dtype), **scale_metadata) if use_scale else nnx.data(None)
-        )
-        self.bias = (
-            nnx.Param(bias_init(rngs.params(), shape, param_dtype), **bias_metadata) if use_bias else nnx.data(None)
-        )
+        def parameter(name: str, init: Initializer, metadata: Mapping[str, Any]) -> nnx.Param[Any]:
+            return nnx.Param(_checks.drawn(name, init, rngs.params(), shape, param_dtype), **metadata)
+
+        use_scale, use_bias = _checks.switch("use_scale", use_scale), _checks.switch("use_bias", use_bias)
+        self.scale = parameter("scale_init", scale_init, scale_metadata) if use_scale else nnx.data(None)
+        self.bias = parameter("bias_init", bias_init, bias_metadata) if use_bias else nnx.data(None)
         own_init = mean_init is not initializers.zeros or var_init is not initializers.ones
         state = init_state(
             shape,

@@ -71,10 +71,14 @@ def init_batch_norm(
     """
     shape = _checks.features(features)
     dtype = _checks.float_dtype("dtype", dtype)
-    scale_key, bias_key, state_key = (None, None, None) if key is None else jax.random.split(key, 3)
+    scale_key, bias_key, state_key = _checks.keys(key, 3)
     params = BatchNormParams(
-        _checks.initial("scale_init", scale_init, scale_key, shape, dtype) if use_scale else None,
-        _checks.initial("bias_init", bias_init, bias_key, shape, dtype) if use_bias else None,
+        _checks.initial("scale_init", scale_init, scale_key, shape, dtype)
+        if _checks.switch("use_scale", use_scale)
+        else None,
+        _checks.initial("bias_init", bias_init, bias_key, shape, dtype)
+        if _checks.switch("use_bias", use_bias)
+        else None,
     )
     return params, init_state(features, key=state_key, mean_init=mean_init, var_init=var_init, dtype=dtype)
 
@@ -198,7 +202,7 @@ def normalize(
     """
     x = _checks.data(x)
     axes = _checks.axes(axis, x.ndim)
-    state = BatchNormState(jnp.asarray(mean), jnp.asarray(var), jnp.zeros((), jnp.int32))
+    state = BatchNormState(_checks.array(mean, "mean"), _checks.array(var, "var"), jnp.zeros((), jnp.int32))
     _checks.fits(params, state, x, axes, of="")
     _checks.epsilon(epsilon)
     return _phases.evaluate(params, state, x, None, axes, epsilon)

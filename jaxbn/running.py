@@ -92,7 +92,7 @@ count=Array(0, dtype=int32))
     """
     shape = _checks.features(features)
     dtype = statistics_dtype(_checks.float_dtype("dtype", dtype))
-    mean_key, var_key = (None, None) if key is None else jax.random.split(key)
+    mean_key, var_key = _checks.keys(key, 2)
     mean = _checks.initial("mean_init", mean_init, mean_key, shape, dtype)
     var = _checks.initial("var_init", var_init, var_key, shape, jnp.finfo(dtype).dtype)
     return BatchNormState(mean, var, jnp.zeros((), jnp.int32))
@@ -160,6 +160,7 @@ def update_state(
     """
     _checks.momentum(momentum)
     _checks.update_rule(averaging, ddof)
+    _checks.moments("moments", moments)
     _checks.moments_fit_state(moments, state)
     if isinstance(state, AccumulatingState):
         return accumulated(state, about_mean(*moments), momentum=momentum, averaging=averaging, ddof=ddof)

@@ -145,13 +145,17 @@ def one_layer(names: Convention, arrays: Mapping[str, np.ndarray], start: str = 
 
 def name(keyword: str, value: Any) -> str:
     if not isinstance(value, str):
-        raise TypeError(f"`{keyword}` must be a string, got {value!r}; it is what the layer's entries begin with.")
+        raise TypeError(
+            f"`{keyword}` must be a string, got {_checks.shown(value)}; it is what the layer's entries begin with."
+        )
     return value
 
 
 def path(value: Any) -> Any:
     if not isinstance(value, Sequence) or not all(isinstance(step, str | int) for step in value):
-        raise TypeError(f"`path` must be a string or a sequence of names, got {value!r}; '' is for a layer by itself.")
+        raise TypeError(
+            f"`path` must be a string or a sequence of names, got {_checks.shown(value)}; '' is for a layer by itself."
+        )
     return value
 
 
@@ -166,7 +170,9 @@ def decay(name: str, value: Any) -> None:
 
 def whole(name: str, value: Any) -> None:
     if not jnp.issubdtype(getattr(value, "dtype", type(value)), jnp.integer):
-        raise TypeError(f"`{name}` must be an integer, got {value!r}; pass state.count.")
+        raise TypeError(f"`{name}` must be an integer, got {_checks.shown(value)}; pass state.count.")
+    if isinstance(value, int) and not -(2**31) <= value < 2**31:
+        raise ValueError(f"`{name}` must be less than 2**31, got {_checks.shown(value)}; pass state.count.")
 
 
 def singletons(name: str, shape: Sequence[int], axes: Collection[int]) -> None:
@@ -179,7 +185,9 @@ def singletons(name: str, shape: Sequence[int], axes: Collection[int]) -> None:
 
 def dimensions(value: Any, features: int) -> None:
     if not isinstance(value, int) or isinstance(value, bool) or value < features:
-        raise ValueError(f"`ndim` must be an int of at least {features}, the dimensions of the data, got {value!r}.")
+        raise ValueError(
+            f"`ndim` must be an int of at least {features}, the dimensions of the data, got {_checks.shown(value)}."
+        )
 
 
 def feature_axes(axes: Collection[int], features: int) -> None:

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from jaxbn.interop._checks import count, inexact, known, listed
+from jaxbn._checks import shown
+from jaxbn.interop._checks import array, count, inexact, listed
 
 
 def one(params: Any, state: Any, path: str = "") -> None:
@@ -22,17 +23,15 @@ def one(params: Any, state: Any, path: str = "") -> None:
         "state.mean": state.mean,
         "state.var": state.var,
     }
-    for name, part in (parts | {"state.count": state.count}).items():
-        known(_at(name, path), part)
-    count(_at("state.count", path), np.asarray(state.count))
-    for name, part in parts.items():
-        if part is not None:
-            inexact(_at(name, path), np.asarray(part))
-            if np.shape(part) != np.shape(state.mean):
-                raise ValueError(
-                    f"`{_at(name, path)}` must have the shape {np.shape(state.mean)} of `state.mean`, got "
-                    f"{np.shape(part)}; all must be of one layer."
-                )
+    made = {name: array(_at(name, path), part) for name, part in parts.items() if part is not None}
+    count(_at("state.count", path), array(_at("state.count", path), state.count))
+    for name, part in made.items():
+        inexact(_at(name, path), part)
+        if part.shape != made["state.mean"].shape:
+            raise ValueError(
+                f"`{_at(name, path)}` must have the shape {made['state.mean'].shape} of `state.mean`, got "
+                f"{part.shape}; all must be of one layer."
+            )
 
 
 def one_axis(framework: str, state: Any, path: str = "") -> None:
@@ -94,7 +93,7 @@ def new_names(paths: Collection[str], names: Any) -> list[str]:
         )
     for path, name in zip(paths, new, strict=True):
         if not isinstance(name, str):
-            raise TypeError(f"`names` must give strings, got {name!r} for {path!r}; write a path as 'Block_0/bn'.")
+            raise TypeError(f"`names` must give strings, got {shown(name)} for {path!r}; write a path as 'Block_0/bn'.")
     if twice := [name for name in dict.fromkeys(new) if new.count(name) > 1]:
         raise ValueError(f"`names` must differ, got {listed(twice)} more than once; every layer needs one of its own.")
     return new

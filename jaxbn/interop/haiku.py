@@ -65,7 +65,8 @@ def from_haiku(
     """
     _checks.name("module", module)
     params, state = _checks.mapping("params", params), _checks.mapping("state", state)
-    found = [name.removesuffix(MEAN) for name in state if name.endswith(MEAN) and "counter" in (state[name] or {})]
+    counted = [name for name, own in state.items() if isinstance(own, Mapping) and "counter" in own]
+    found = [name.removesuffix(MEAN) for name in counted if isinstance(name, str) and name.endswith(MEAN)]
     modules = [name for name in found if name + VAR in state]
 
     def one(module: str) -> Layer:

@@ -82,7 +82,7 @@ def components(value: int | None, features: int) -> int:
     try:
         number = operator.index(value)
     except TypeError:
-        raise TypeError(f"`components` must be an int or None, got {value!r}.") from None
+        raise TypeError(f"`components` must be an int or None, got {_checks.shown(value)}.") from None
     if not 1 <= number <= features:
         raise ValueError(f"`components` must lie between 1 and the {features} features of `x`, got {value}.")
     return number

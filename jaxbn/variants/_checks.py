@@ -24,9 +24,11 @@ def positive_int(name: str, value: Any) -> int:
     except TypeError:
         known = None
     if known is None or isinstance(value, bool):
-        raise TypeError(f"`{name}` must be an int, got {value!r}.")
+        raise TypeError(f"`{name}` must be an int, got {_checks.shown(value)}.")
     if known < 1:
-        raise ValueError(f"`{name}` must be at least 1, got {known}.")
+        raise ValueError(f"`{name}` must be at least 1, got {_checks.shown(known)}.")
+    if known >= 2**31:
+        raise ValueError(f"`{name}` must be less than 2**31, got {_checks.shown(known)}.")
     return known
 
 
@@ -37,6 +39,8 @@ def resting(state: Any) -> None:
         raise TypeError(
             f"`state` must be BatchNormState, got {type(state).__name__}; replace its `micro_batches` instead."
         )
+    _checks.statistic("state.mean", state.mean)
+    _checks.statistic("state.var", state.var)
 
 
 def ghost_size(value: Any, x: jax.Array, feature_axes: Sequence[int]) -> int:
@@ -63,6 +67,8 @@ def ghost_size(value: Any, x: jax.Array, feature_axes: Sequence[int]) -> int:
 def one_variant(ghost_size: Any, r_max: Any, d_max: Any) -> None:
     """The options of a layer."""
     if (r_max is None) != (d_max is None):
-        raise ValueError(f"`r_max` and `d_max` must be given together, got {r_max} and {d_max}; inf is no limit.")
+        got = f"{_checks.shown(r_max)} and {_checks.shown(d_max)}"
+        raise ValueError(f"`r_max` and `d_max` must be given together, got {got}; inf is no limit.")
     if ghost_size is not None and r_max is not None:
-        raise ValueError(f"`ghost_size` must be None beside `r_max` and `d_max`, got {ghost_size}; choose one of them.")
+        got = _checks.shown(ghost_size)
+        raise ValueError(f"`ghost_size` must be None beside `r_max` and `d_max`, got {got}; choose one of them.")

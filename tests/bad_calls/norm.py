@@ -1,5 +1,6 @@
 """Of the norms: the data, their axes and mask, the flag, epsilon, parameters."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -81,5 +82,47 @@ ROWS = [
         bn(Z),
         TypeError,
         r"`state.mean` must be complex for `x` of complex64, got float32; use init_batch_norm\(..., dtype=",
+    ),
+    ("x-large-int", bn(2**100), TypeError, "`x` must be an array, got int; convert it with jnp.asarray"),
+    (
+        "x-masked",
+        bn(np.ma.masked_array(X)),
+        TypeError,
+        "`x` must be an array, got MaskedArray; convert it with jnp.asarray",
+    ),
+    (
+        "x-float8",
+        bn(X.astype("float8_e4m3fn")),
+        TypeError,
+        "`x` must have at least 16 bits, got float8_e4m3fn; convert it, e.g. to bfloat16",
+    ),
+    ("x-key", bn(jax.random.key(0)), TypeError, "`x` must be floating or complex, got key<"),
+    ("axis-array", bn(axis=X), TypeError, r"`axis` must be an int or a tuple of ints, got Array\(.*\)\.$"),
+    ("mask-large-int", bn(mask=2**100), TypeError, "`mask` must be bool or real weights, got int"),
+    ("mask-key", bn(mask=jax.random.key(0)), TypeError, "`mask` must be bool or real weights, got key<"),
+    (
+        "epsilon-large-int",
+        bn(epsilon=2**100),
+        ValueError,
+        "`epsilon` must be a number of at most 64 bits, got 1267650600228229401496703205376; write it as a float",
+    ),
+    ("epsilon-key", bn(epsilon=jax.random.key(0)), TypeError, "`epsilon` must be a real number, got Array"),
+    (
+        "mean-is-a-set",
+        lambda: normalize(PARAMS, X, {1}, ONES),
+        TypeError,
+        "`mean` must be an array, got set; convert it",
+    ),
+    (
+        "scale-shape-alone",
+        bn(params=BatchNormParams(jax.eval_shape(lambda: ONES), None)),
+        TypeError,
+        "`params.scale` must be an array, got float32; convert it with jnp.asarray",
+    ),
+    (
+        "bias-masked",
+        bn(params=BatchNormParams(None, np.ma.masked_array(ONES))),
+        TypeError,
+        "`params.bias` must be an array, got float32; convert",
     ),
 ]

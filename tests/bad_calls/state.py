@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxbn import Moments, batch_norm, check_state, merge_moments
+from jaxbn import Moments, batch_norm, check_state, merge_moments, sync_moments, update_state
 from tests.bad_calls.calls import MOMENTS, ONES, PARAMS, STATE, X, Z, bn, update
 
 
@@ -59,7 +59,7 @@ ROWS = [
         "merge-shapes",
         lambda: merge_moments(MOMENTS, jax.tree.map(lambda part: part[:2], MOMENTS)),
         ValueError,
-        r"`a` and `b` must have the same shapes, got \(\(3,\), \(3,\), \(3,\)\) and \(\(2,\), \(2,\), \(2,\)\)",
+        r"`a` and `b` must have arrays of one shape, got \(\(3,\), \(3,\), \(3,\)\) and \(\(2,\), \(2,\), \(2,\)\)",
     ),
     (
         "groups-without-axis",
@@ -125,4 +125,63 @@ ROWS = [
         r"`state.var` must be at least 0, got -0.5 .* \(2,\)",
     ),
     ("check-updates", check(count=jnp.asarray(-1)), ValueError, "`state.count` must be at least 0, got -1; restore"),
+    ("momentum-bool-array", bn(momentum=np.True_), TypeError, r"`momentum` must be a real number, got np\.True_"),
+    ("averaging-array", update(averaging=X), ValueError, r"`averaging` must be one of .*, got Array\(.*\)\.$"),
+    (
+        "axis-name-unbound",
+        bn(axis_name="batch"),
+        ValueError,
+        "`axis_name` must be a mapped axis, or several in a tuple, got 'batch', which is none here; leave it out, also "
+        "where arrays are sharded under jit, or map over it",
+    ),
+    ("axis-name-unhashable", bn(axis_name=X), ValueError, r"`axis_name` must be a mapped axis, .*, got Array\(.*\), which"),
+    ("axis-name-number", bn(axis_name=0), ValueError, "`axis_name` must be a mapped axis, .*, got 0, which is none"),
+    (
+        "axis-name-sync",
+        lambda: sync_moments(MOMENTS, "i"),
+        ValueError,
+        "`axis_name` must be a mapped axis, .*, got 'i'",
+    ),
+    ("sync-none", lambda: sync_moments(None, "i"), TypeError, "`m` must be Moments, got NoneType; see batch_moments"),
+    (
+        "sync-list",
+        lambda: sync_moments(Moments(1.0, ONES, ONES), "i"),
+        TypeError,
+        "`m.count` must be a floating array, got "
+        r"float; convert it with jnp.asarray\(..., 'float32'\)",
+    ),
+    (
+        "sync-float8",
+        lambda: sync_moments(Moments(ONES, ONES.astype("float8_e5m2"), ONES), "i"),
+        TypeError,
+        "`m.mean` must be a floating array, got float8_e5m2",
+    ),
+    (
+        "sync-shapes",
+        lambda: sync_moments(Moments(ONES, ONES, X), "i"),
+        ValueError,
+        "`m` must have arrays of one shape, got",
+    ),
+    ("merge-none", lambda: merge_moments(MOMENTS, None), TypeError, "`b` must be Moments, got NoneType"),
+    (
+        "merge-complex",
+        lambda: merge_moments(MOMENTS._replace(m2=Z[0]), MOMENTS),
+        TypeError,
+        "`a.m2` must be a floating",
+    ),
+    ("update-moments", lambda: update_state(STATE, STATE), TypeError, "`moments` must be Moments, got BatchNormState"),
+    ("update-none", lambda: update_state(None, MOMENTS), TypeError, "`state` must be BatchNormState, got NoneType"),
+    (
+        "count-float",
+        bn(state=STATE._replace(count=ONES[0])),
+        TypeError,
+        "`state.count` must be an integer array, got float32",
+    ),
+    ("count-int", bn(state=STATE._replace(count=3)), TypeError, "`state.count` must be an integer array, got int; see"),
+    (
+        "mean-key",
+        check(mean=jax.random.key(0)),
+        TypeError,
+        "`state.mean` must be a floating or complex array, got key<",
+    ),
 ]

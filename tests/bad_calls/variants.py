@@ -97,6 +97,24 @@ ROWS = [
     ("micro-0", lambda: accumulate(STATE, 0), ValueError, "`micro_batches` must be at least 1, got 0"),
     ("micro-float", lambda: accumulate(STATE, 2.0), TypeError, r"`micro_batches` must be an int, got 2\.0"),
     ("micro-bool", lambda: accumulate(STATE, True), TypeError, "`micro_batches` must be an int, got True"),
+    (
+        "micro-large",
+        lambda: accumulate(STATE, 2**31),
+        ValueError,
+        r"`micro_batches` must be less than 2\*\*31, got 2147483648",
+    ),
+    (
+        "micro-mean",
+        lambda: accumulate(STATE._replace(mean=[0.0]), 2),
+        TypeError,
+        "`state.mean` must be a floating array, got list; see init_batch_norm",
+    ),
+    (
+        "micro-var",
+        lambda: accumulate(STATE._replace(var=X[0].astype(int)), 2),
+        TypeError,
+        "`state.var` must be a floating array, got int32",
+    ),
     ("micro-state", lambda: accumulate(None, 2), TypeError, "`state` must be BatchNormState, got NoneType; see init"),
     (
         "micro-twice",

@@ -158,7 +158,7 @@ BAD_CALLS = [
         "axis-nowhere",
         call(axis_name="nope"),
         ValueError,
-        "`axis_name` must be a mapped axis, in `apply` or around the call, got 'nope', which is none; leave it out",
+        "`axis_name` must be a mapped axis, or several in a tuple, got 'nope', which is none here; leave it out",
     ),
     ("axis-name", call(mapped), ValueError, r"`axis_name` must name the axes \('d',\) of the shard_map in `apply`"),
     (

@@ -128,6 +128,8 @@ MISTAKES = [
     ("debiased-decay", lambda: debiased_momentum(1.5, 0), ValueError, "`decay` must be .* less than 1, got 1.5"),
     ("debiased-count", lambda: debiased_momentum(0.9, 1.0), TypeError, "`count` must be an integer, got 1.0; pass"),
     ("debiased-float", lambda: debiased_momentum(0.9, jnp.ones(())), TypeError, "`count` must be an integer, got"),
+    ("debiased-large", lambda: debiased_momentum(0.9, 2**31), ValueError,
+     r"`count` must be less than 2\*\*31, got 2147483648; pass state.count"),
     ("haiku-axis", lambda: from_haiku(*HAIKU, "net/bn", axis=0), ValueError,
      r"`net/bn/mean_ema/average` must have size 1 along all axes but the feature axes \(0,\), got the shape \(1, 3\)"),
     ("haiku-far-axis", lambda: from_haiku(*HAIKU, "net/bn", axis=2), ValueError, r"`axis` must lie in \[-2, 2\)"),

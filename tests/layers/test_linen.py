@@ -147,7 +147,7 @@ def test_initialising_updates_nothing_and_needs_no_mapped_axis():
     assert_close(y, reference.batch_norm(np.asarray(x)), TOLERANCE["float32"])
     expected = np.stack([0.01 * reference.moments(x).mean] * 2)
     assert_close(updates["batch_stats"]["mean"], expected, TOLERANCE["float32"])
-    with pytest.raises(NameError, match="batch"):
+    with pytest.raises(ValueError, match=r"`axis_name` must be a mapped axis.*batch"):
         train(layer, variables, x[0])
 
 

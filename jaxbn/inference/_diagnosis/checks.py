@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 
+from jaxbn._checks import shown
 from jaxbn.inference._population import checks as shared
 
 
@@ -18,7 +19,7 @@ def arguments(apply: Any, step: Any) -> None:
     try:
         number = operator.index(step)
     except TypeError:
-        raise TypeError(f"`step` must be an int or None, got {step!r}.") from None
+        raise TypeError(f"`step` must be an int or None, got {shown(step)}.") from None
     if number < 0:
         raise ValueError(f"`step` must be at least 0, got {step}; it is the number of training steps so far.")
 
@@ -37,7 +38,9 @@ def labels(groups: Any) -> list[Hashable] | None:
     found = groups.tolist() if hasattr(groups, "tolist") else list(groups)
     for label in found:
         if not isinstance(label, Hashable):
-            raise TypeError(f"`groups` must hold labels that can be told apart, as strings or ints, got {label!r}.")
+            raise TypeError(
+                f"`groups` must hold labels that can be told apart, as strings or ints, got {shown(label)}."
+            )
     return found
 
 
@@ -54,8 +57,8 @@ def codes(given: Sequence[Any], known: Iterable[str]) -> None:
     for code in given:
         if not isinstance(code, str):
             raise TypeError(
-                f"`codes` must be strings, each an argument of its own, got {code!r}; of a list give its entries, "
+                f"`codes` must be strings, each an argument of its own, got {shown(code)}; of a list give its entries, "
                 "without(*codes)."
             )
         if code not in known:
-            raise ValueError(f"`codes` must be among {', '.join(known)}, got {code!r}.")
+            raise ValueError(f"`codes` must be among {', '.join(known)}, got {shown(code)}.")

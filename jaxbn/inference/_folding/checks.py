@@ -84,7 +84,7 @@ def kernel(value: Any, bias: Any, features: int, axis: Any) -> tuple[jax.Array, 
     made = _checks.data(value, "kernel")
     axes = _checks.axes(axis, made.ndim)
     if len(axes) != 1:
-        raise ValueError(f"`axis` must name one feature axis of the kernel, got {axis!r}.")
+        raise ValueError(f"`axis` must name one feature axis of the kernel, got {_checks.shown(axis)}.")
     (axis,) = axes
     if made.shape[axis] != features:
         raise ValueError(
@@ -101,9 +101,9 @@ def kernel(value: Any, bias: Any, features: int, axis: Any) -> tuple[jax.Array, 
 
 def norm(params: Any, state: Any) -> None:
     """Parameters and statistics of one feature axis that fit each other."""
-    if not hasattr(state, "mean") or not hasattr(state.mean, "dtype"):
-        raise TypeError(f"`state` must be BatchNormState, got {type(state).__name__}; see init_batch_norm.")
-    if jnp.ndim(state.mean) == 0:
+    _checks.is_state(state)
+    _checks.statistic("state.mean", state.mean)
+    if state.mean.ndim == 0:
         raise ValueError("`state.mean` must have a feature axis, got a scalar; see init_batch_norm.")
     _checks.fits(params, state, jnp.zeros(state.mean.shape, state.mean.dtype), range(state.mean.ndim))
 

@@ -38,13 +38,6 @@ def explained(batch: Any, arrays: Sequence[Any]) -> Iterator[None]:
         raise
 
 
-def no_axis(axis_name: Any) -> ValueError:
-    return ValueError(
-        f"`axis_name` must be a mapped axis, in `apply` or around the call, got {axis_name!r}, which is none; leave it "
-        "out, also where arrays are sharded under jit."
-    )
-
-
 def any_batch(number: int) -> None:
     if number == 0:
         raise ValueError("`batches` must hold at least one batch, got none; an iterator can be read only once.")

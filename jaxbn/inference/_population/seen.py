@@ -16,7 +16,6 @@ from jaxbn._numbers import abs_square, statistics_dtype
 from jaxbn._pivoted import AxisName, Pivoted
 from jaxbn._reduce.plain import beside, others
 from jaxbn._residuals import counted, weighted
-from jaxbn.inference._population import checks as _checks
 
 
 class Seen(NamedTuple):
@@ -52,10 +51,7 @@ def look(x: jax.Array, weights: jax.Array | None, axes: Sequence[int], axis_name
     m3 = jnp.sum(square.astype(wide.dtype) * deviation, reduced)
     m4 = jnp.sum(square * abs_square(deviation), reduced)
     if axis_name is not None:
-        try:
-            whole = _pivoted.sync(values, axis_name)
-        except NameError:
-            raise _checks.no_axis(axis_name) from None
+        whole = _pivoted.sync(values, axis_name)
         m3, m4 = lax.psum(shifted(_shift(values, whole), values.count, values.m2, m3, m4), axis_name)
         values = whole
     values, m3, m4 = jax.tree.map(lambda part: as_given(part, axes), (values, m3, m4))

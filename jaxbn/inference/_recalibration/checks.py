@@ -22,7 +22,7 @@ def recalibration(apply: Any, samples: Any, tolerance: Any, order: Any, prior: A
         except TypeError:
             number = None
         if number is None:
-            raise TypeError(f"`samples` must be an int or None, got {samples!r}.")
+            raise TypeError(f"`samples` must be an int or None, got {_checks.shown(samples)}.")
         if number < 1:
             raise ValueError(f"`samples` must be at least 1, got {samples}; None uses all of the data.")
     if tolerance is not None:
@@ -38,12 +38,14 @@ def recalibration(apply: Any, samples: Any, tolerance: Any, order: Any, prior: A
     for axis in axis_name if isinstance(axis_name, tuple | list) else [axis_name]:
         # A number would be taken for an axis of the array.
         if isinstance(axis, int | float) or not isinstance(axis, Hashable):
-            raise TypeError(f"`axis_name` must be the name of a mapped axis, or several in a tuple, got {axis_name!r}.")
+            raise TypeError(
+                f"`axis_name` must be the name of a mapped axis, or several in a tuple, got {_checks.shown(axis_name)}."
+            )
 
 
 def known_number(name: str, value: Any) -> None:
     if isinstance(value, bool) or not isinstance(value, int | float | np.number):
-        raise TypeError(f"`{name}` must be a real number, got {value!r}.")
+        raise TypeError(f"`{name}` must be a real number, got {_checks.shown(value)}.")
 
 
 def only_values(samples: Any, tolerance: Any) -> None:
