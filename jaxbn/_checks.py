@@ -30,12 +30,12 @@ def shown(value: object) -> str:
 
 
 def array(value: ArrayLike, name: str) -> jax.Array:
-    try:
-        # Of a NumPy array `asarray` makes two copies.
-        return jnp.asarray(jax.device_put(value) if isinstance(value, np.ndarray) else value)
-    except (TypeError, ValueError, OverflowError):
-        got = type(value).__name__
-        raise TypeError(f"`{name}` must be an array, got {got}; convert it with jnp.asarray.") from None
+    # A reference would be read for ever, as a list without an end.
+    with contextlib.suppress(TypeError, ValueError, OverflowError):
+        if not isinstance(value, jax.Ref):
+            # Of a NumPy array `asarray` makes two copies.
+            return jnp.asarray(jax.device_put(value) if isinstance(value, np.ndarray) else value)
+    raise TypeError(f"`{name}` must be an array, got {type(value).__name__}; convert it with jnp.asarray.")
 
 
 def data(x: ArrayLike, name: str = "x") -> jax.Array:
@@ -71,11 +71,12 @@ def axes(axis: int | Sequence[int], ndim: int) -> tuple[int, ...]:
 
 
 def weights(mask: ArrayLike) -> jax.Array:
-    made: Any = mask
+    made: Any = None
     with contextlib.suppress(TypeError, ValueError, OverflowError):
-        made = jnp.asarray(mask)
+        made = None if isinstance(mask, jax.Ref) else jnp.asarray(mask)
     if not is_array(made, jnp.bool_, jnp.integer, jnp.floating):
-        raise TypeError(f"`mask` must be bool or real weights, got {_kind(made)}.")
+        got = type(mask).__name__ if made is None else made.dtype
+        raise TypeError(f"`mask` must be bool or real weights, got {got}.")
     return made
 
 
@@ -138,9 +139,9 @@ def scalar(name: str, value: Any) -> None:
 
 
 def is_array(value: Any, *kinds: Any) -> bool:
-    """Whether it is one, of JAX or NumPy or like theirs, with numbers of one of these kinds; a masked one is none."""
+    """Whether it is one, of JAX or NumPy or like theirs, with numbers of one of these kinds that JAX has too."""
     there = hasattr(value, "dtype") and hasattr(value, "astype") and not isinstance(value, np.ma.MaskedArray)
-    return there and any(jnp.issubdtype(value.dtype, kind) for kind in kinds)
+    return there and any(jnp.issubdtype(value.dtype, kind) for kind in kinds) and value.dtype.char not in "gG"
 
 
 def is_known(value: Any) -> bool:
@@ -269,11 +270,11 @@ def is_state(state: Any) -> None:
 
 
 def statistic(name: str, part: Any) -> None:
-    if not is_array(part, jnp.inexact):
+    if not is_array(part, jnp.inexact) or jnp.finfo(part.dtype).bits < 16:
         raise TypeError(f"`{name}` must be a floating array, got {_kind(part)}; see init_batch_norm.")
 
 
-def _state_dtypes(state: Any) -> None:
+def _state_parts(state: Any) -> None:
     """An average in half precision sticks, and one of integers does not move at all."""
     kinds = {
         "mean": (jnp.inexact, "a floating or complex"),
@@ -289,6 +290,8 @@ def _state_dtypes(state: Any) -> None:
                 f"`state.{name}` must be at least float32 to be updated, got {part.dtype}, in which an average sticks; "
                 f"convert it with state.{name}.astype('float32')."
             )
+    if state.var.shape != state.mean.shape:
+        raise ValueError(f"`state.var` must have the shape {state.mean.shape} of `state.mean`, got {state.var.shape}.")
 
 
 def state_values(state: Any) -> None:
@@ -296,14 +299,10 @@ def state_values(state: Any) -> None:
     is_state(state)
     if any(isinstance(part, jax.core.Tracer) for part in (state.mean, state.var, state.count)):
         raise TypeError("`state` must hold values, got a traced array; call check_state outside of jit, vmap and grad.")
-    _state_dtypes(state)
-    if state.var.shape != state.mean.shape:
+    _state_parts(state)
+    if state.count.shape != ():
         raise ValueError(
-            f"`state.var` must have the shape {jnp.shape(state.mean)} of `state.mean`, got {jnp.shape(state.var)}."
-        )
-    if jnp.shape(state.count) != ():
-        raise ValueError(
-            f"`state.count` must be a scalar, got the shape {jnp.shape(state.count)}; of several states, check each."
+            f"`state.count` must be a scalar, got the shape {state.count.shape}; of several states, check each."
         )
     for name in ("mean", "var", "count"):
         part = np.asarray(getattr(state, name))
@@ -338,7 +337,7 @@ def moments(name: str, value: Any) -> None:
 
 def moments_fit_state(moments: Any, state: Any) -> None:
     is_state(state)
-    _state_dtypes(state)
+    _state_parts(state)
     for name, part in zip(("count", "mean", "m2"), moments, strict=True):
         if part.shape != state.mean.shape:
             raise ValueError(

@@ -98,8 +98,9 @@ def merge_moments(a: Moments, b: Moments) -> Moments:
     _checks.moments("a", a)
     _checks.moments("b", b)
     _checks.same_shapes(a=a, b=b)
-    parts = jax.tree.map(lambda *leaves: jnp.stack(shared_alike(*leaves)), a, b)
-    return rounded(_pivoted.merge(about_mean(*parts)))
+    with jax.numpy_dtype_promotion("standard"):
+        parts = jax.tree.map(lambda *leaves: jnp.stack(shared_alike(*leaves)), a, b)
+        return rounded(_pivoted.merge(about_mean(*parts)))
 
 
 def sync_moments(m: Moments, axis_name: AxisName) -> Moments:
@@ -130,7 +131,8 @@ def sync_moments(m: Moments, axis_name: AxisName) -> Moments:
     """
     _checks.moments("m", m)
     _checks.same_shapes(m=m)
-    return rounded(_pivoted.sync(about_mean(*m), axis_name))
+    with jax.numpy_dtype_promotion("standard"):
+        return rounded(_pivoted.sync(about_mean(*m), axis_name))
 
 
 def rounded(statistics: Pivoted) -> Moments:

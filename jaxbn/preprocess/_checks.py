@@ -88,11 +88,17 @@ def components(value: int | None, features: int) -> int:
     return number
 
 
-def in_order(low: float, high: float) -> None:
+def in_order(low: float, high: float) -> tuple[float, float]:
+    """Both, and of arrays floating ones."""
     _checks.scalar("low", low)
     _checks.scalar("high", high)
     if _checks.is_known(low) and _checks.is_known(high) and not -float("inf") < low < high < float("inf"):
         raise ValueError(f"`low` must be less than `high` and both finite, got {low} and {high}.")
+    return _floating(low), _floating(high)
+
+
+def _floating(number: Any) -> Any:
+    return jnp.asarray(number, float) if _checks.is_array(number, jnp.integer) else number
 
 
 def finite_fit(location: jax.Array, spread: jax.Array, nan_policy: str) -> None:

@@ -186,7 +186,7 @@ def fit_min_max(
     Reference:
         Han, Kamber and Pei, "Data mining", 3rd edition, 2012, equation (3.8).
     """
-    _own.in_order(low, high)
+    low, high = _own.in_order(low, high)
     ends = fold(x, mask, axis, nan_policy, _ends, _merge_ends)
     if axis_name is not None:
         everyone = [gather(end, axis_name) for end in ends]

@@ -134,7 +134,12 @@ ROWS = [
         "`axis_name` must be a mapped axis, or several in a tuple, got 'batch', which is none here; leave it out, also "
         "where arrays are sharded under jit, or map over it",
     ),
-    ("axis-name-unhashable", bn(axis_name=X), ValueError, r"`axis_name` must be a mapped axis, .*, got Array\(.*\), which"),
+    (
+        "axis-name-unhashable",
+        bn(axis_name=X),
+        ValueError,
+        r"`axis_name` must be a mapped axis, .*, got Array\(.*\), which",
+    ),
     ("axis-name-number", bn(axis_name=0), ValueError, "`axis_name` must be a mapped axis, .*, got 0, which is none"),
     (
         "axis-name-sync",

@@ -36,7 +36,12 @@ class Call(NamedTuple):
 
     def speaks_of(self, words):
         """Whether these words hold the name of an argument, or of an entry in one, as of `bn.bias` in a state dict."""
-        return not {*self.names, *_keys(self.valid)}.isdisjoint(re.findall(r"\w+", words))
+        known = {*self.names, *_keys(self.valid), *PARTS.get(self.room, ())}
+        return not known.isdisjoint(re.findall(r"\w+", words))
+
+
+# What a layer makes of its initialisers, and what a pair of arrays is called.
+PARTS = {"layers": ("params", "mean", "var"), "interop": ("hidden_mean", "hidden_var")}
 
 
 def _keys(tree):

@@ -53,6 +53,12 @@ FAR = {"kernel": np.ones((4, 1), "float32"), "mean": np.float32([4e6]), "var": n
 
 BAD_CALLS = [
     ("f", folding(f="net"), TypeError, r"`f` must be a function of variables and data, got str; write e\.g\. lambda"),
+    (
+        "kernel-real",
+        dense(bias=jnp.ones(5, "complex64")),
+        TypeError,
+        "`kernel` must be complex for a complex norm or bias, got float32; convert it",
+    ),
     ("sample-list", folding(sample=[1.0, 2.0]), TypeError, "`sample` must be made of arrays, got float; convert it"),
     ("sample-none", folding(sample=None), ValueError, "`sample` must hold data to compare the outputs on, got none"),
     ("sample-empty", folding(sample=X[:0]), ValueError, "`sample` must hold data .*, got none; give it a batch"),

@@ -97,14 +97,14 @@ def fold_dense(
     _checks.norm(params, state)
     _checks.one_feature_axis(state)
     _core.epsilon(epsilon)
-    made, given = _checks.kernel(kernel, bias, state.mean.shape[0], axis)
+    made, given = _checks.kernel(kernel, bias, state, axis)
     dtype = widest(made.dtype, state.mean.dtype)
     scale, beta = (None if part is None else part.astype(dtype) for part in params)
     mean = state.mean.astype(dtype)
     multiplier, shift = affine(scale, beta, mean, state.var.astype(jnp.finfo(dtype).dtype), epsilon)
     # The mean first: beside a bias of its size, what is left is small and exact.
     before = -mean if given is None else given.astype(dtype) - mean
-    others = [a for a in range(made.ndim) if a != axis % made.ndim]
+    others = [a for a in range(made.ndim) if a not in _core.axes(axis, made.ndim)]
     folded = made.astype(dtype) * jnp.expand_dims(multiplier, others)
     return folded.astype(made.dtype), (before * multiplier + shift).astype(made.dtype)
 

@@ -79,9 +79,9 @@ def numbers(output: Any) -> None:
         )
 
 
-def kernel(value: Any, bias: Any, features: int, axis: Any) -> tuple[jax.Array, jax.Array | None]:
+def kernel(value: Any, bias: Any, state: Any, axis: Any) -> tuple[jax.Array, jax.Array | None]:
     """Kernel and bias as arrays that fit the norm."""
-    made = _checks.data(value, "kernel")
+    made, (features,) = _checks.data(value, "kernel"), state.mean.shape
     axes = _checks.axes(axis, made.ndim)
     if len(axes) != 1:
         raise ValueError(f"`axis` must name one feature axis of the kernel, got {_checks.shown(axis)}.")
@@ -91,10 +91,10 @@ def kernel(value: Any, bias: Any, features: int, axis: Any) -> tuple[jax.Array, 
             f"`kernel` must have the {features} features of the norm along axis {axis}, got the shape {made.shape}; "
             "check `axis`."
         )
-    if bias is None:
-        return made, None
-    bias = _checks.data(bias, "bias")
-    if bias.shape != (features,):
+    bias = None if bias is None else _checks.data(bias, "bias")
+    if not jnp.iscomplexobj(made) and any(part is not None and jnp.iscomplexobj(part) for part in (state.mean, bias)):
+        raise TypeError(f"`kernel` must be complex for a complex norm or bias, got {made.dtype}; convert it.")
+    if bias is not None and bias.shape != (features,):
         raise ValueError(f"`bias` must have the shape {(features,)} of the norm, got {bias.shape}.")
     return made, bias
 
