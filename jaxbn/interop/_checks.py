@@ -119,7 +119,8 @@ def has_statistics(
 
 
 def listed(names: Collection[str]) -> str:
-    return ", ".join([*map(repr, [*names][:5]), *(["..."] if len(names) > 5 else [])])
+    first = [repr(name) if isinstance(name, str) else _checks.shown(name) for name in [*names][:5]]
+    return ", ".join([*first, *(["..."] if len(names) > 5 else [])])
 
 
 def one_layer(names: Convention, arrays: Mapping[str, np.ndarray], start: str = "") -> None:

@@ -89,7 +89,7 @@ def components(value: int | None, features: int) -> int:
 
 
 def in_order(low: float, high: float) -> tuple[float, float]:
-    """Both, and of arrays floating ones."""
+    """Both as floating numbers."""
     _checks.scalar("low", low)
     _checks.scalar("high", high)
     if _checks.is_known(low) and _checks.is_known(high) and not -float("inf") < low < high < float("inf"):
@@ -98,7 +98,7 @@ def in_order(low: float, high: float) -> tuple[float, float]:
 
 
 def _floating(number: Any) -> Any:
-    return jnp.asarray(number, float) if _checks.is_array(number, jnp.integer) else number
+    return float(number) if isinstance(number, int | float) else jnp.asarray(number, float)
 
 
 def finite_fit(location: jax.Array, spread: jax.Array, nan_policy: str) -> None:

@@ -58,7 +58,7 @@ def jax_array(rng):
     return jax.device_put(_filled(rng, shape, jax.dtypes.canonicalize_dtype(dtype)))
 
 
-def noise(rng):
+def normal(rng):
     shape = rng.choice([(5, 3), (2, 4, 4, 3), (3,), (64, 3)])
     return np.random.default_rng(rng.randrange(99)).normal(rng.choice([0, 1e4]), 1, shape).astype("float32")
 
@@ -130,5 +130,16 @@ def _quietly(make):
         return make()
 
 
-ARRAYS = [numpy_array, numpy_array, strange_array, jax_array, jax_array, noise, small_array, masked_array, matrix, view]
+ARRAYS = [
+    numpy_array,
+    numpy_array,
+    strange_array,
+    jax_array,
+    jax_array,
+    normal,
+    small_array,
+    masked_array,
+    matrix,
+    view,
+]
 ARRAYS += [key, raw_key, shape_alone, no_tangent, deleted, sparse_array, leaked_tracer, mutable, refusing_array]

@@ -41,10 +41,10 @@ def case(seed, number):
     with warnings.catch_warnings(action="ignore"):
         for name in rng.sample(names, min(rng.choice((1, 1, 2)), len(names))):
             arguments[name], changed[name] = replaced(rng, arguments.get(name))
+        traceable = [name for name, value in arguments.items() if _can_be_traced(value)]
     # As they are, these compile each operation by itself, which takes longer than to trace them.
     often = call.room in ("core", "layers")
     inside = rng.choices(list(INSIDE), (45, 50, 1, 1, 1, 2) if often else (90, 10, 0, 0, 0, 0))[0]
-    traceable = [name for name, value in arguments.items() if _can_be_traced(value)]
     traced = (
         rng.choice([*(name for name in traceable if name in changed), *traceable, ""]) if inside and traceable else ""
     )

@@ -72,7 +72,7 @@ def _finite(value):
         wide = values.astype("complex128" if np.iscomplexobj(values) else "float64")
         return bool(np.all(np.abs(wide) < 1e15))
     except Exception:
-        return callable(value)
+        return False
 
 
 def has_nan(tree):

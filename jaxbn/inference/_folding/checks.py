@@ -33,7 +33,7 @@ def sample(x: Any) -> None:
     concrete("sample", x)
     leaves = jax.tree.leaves(x)
     for part in leaves:
-        if not is_array(part):
+        if not is_array(part) or part.dtype == object:
             raise TypeError(f"`sample` must be made of arrays, got {type(part).__name__}; convert it with jnp.asarray.")
     if not any(part.size for part in leaves):
         raise ValueError("`sample` must hold data to compare the outputs on, got none; give it a batch of at least 1.")
