@@ -70,6 +70,7 @@ def leave_all() -> None:
 def _holder(descriptor: int) -> str:
     try:
         holder = json.loads(os.pread(descriptor, 1000, 0))
-        return f"process {int(holder['process'])} on {holder['host']} since {holder['since']}"
-    except (OSError, ValueError, KeyError, TypeError):
+        said = f"process {int(holder['process'])} on {holder['host']} since {holder['since']}"
+        return said if said.isprintable() else "another process"
+    except (OSError, ValueError, KeyError, TypeError, RecursionError, OverflowError):
         return "another process"

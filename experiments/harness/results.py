@@ -72,14 +72,14 @@ def read_records(path: Path) -> list[Record]:
     """Read one JSON object per line, each with its step and seed; none where there is no file."""
     try:
         records = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-        if not all(isinstance(record, dict) and {"step", "seed"} <= set(record) for record in records):
+        if not all(isinstance(r, dict) and type(r.get("step")) is type(r.get("seed")) is int for r in records):
             raise ValueError("a line without step and seed")
         return records
     except FileNotFoundError:
         return []
     except OSError as error:
         raise UserError(f"{path} could not be read ({error.strerror}); delete it, or name another --out.") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is not JSON lines ({error}); delete its folder, or name another --out.") from None
 
 

@@ -67,31 +67,23 @@ class Tower(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         for _ in range(self.layers):
-            x = x + BatchNorm(use_running_average=False)(x)
+            x = nn.relu(BatchNorm(use_running_average=False)(nn.Dense(4)(x)))
         return x
 
 
 def test_a_thousand_layers_in_one_program() -> None:
     x = jnp.asarray(np.random.default_rng(0).normal(size=(8, 4)), jnp.float32)
     model = Tower(1_000)
-    variables = model.init(jax.random.key(0), x)
-
-    @jax.jit
-    def step(variables, x):
-        def loss(params):
-            y, new = model.apply({**variables, "params": params}, x, mutable=["batch_stats"])
-            return (y**2).mean(), new
-
-        (value, new), gradient = jax.value_and_grad(loss, has_aux=True)(variables["params"])
-        return value, new, gradient
-
     begun = time.monotonic()
-    value, new, gradient = jax.block_until_ready(step(variables, x))
+    variables = model.init(jax.random.key(0), x)
+    y, new = jax.jit(lambda variables, x: model.apply(variables, x, mutable=["batch_stats"]))(variables, x)
     print(f"{time.monotonic() - begun:.0f} s")
     assert len(new["batch_stats"]) == 1_000
-    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((value, new, gradient)))
-    # Each layer adds its normalised input.
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((y, new)))
+    # Each layer has had its own statistics, as far as float32 can be followed.
     expected = np.asarray(x, float)
-    for _ in range(1_000):
-        expected = expected + (expected - expected.mean(0)) / np.sqrt(expected.var(0) + 1e-5)
-    np.testing.assert_allclose(value, (expected**2).mean(), rtol=1e-4)
+    for i in range(5):
+        of_layer = expected @ np.asarray(variables["params"][f"Dense_{i}"]["kernel"], float)
+        stored = new["batch_stats"][f"BatchNorm_{i}"]["mean"]
+        np.testing.assert_allclose(stored, 0.01 * of_layer.mean(0), rtol=1e-3, atol=1e-6)
+        expected = np.maximum((of_layer - of_layer.mean(0)) / np.sqrt(of_layer.var(0) + 1e-5), 0)

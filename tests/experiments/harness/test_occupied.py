@@ -68,7 +68,19 @@ def test_a_killed_process_leaves_it_free(other: "subprocess.Popen[str]", tmp_pat
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"process": "x"}', b"\xff"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"[" * 990,
+        b'{"process": "x"}',
+        b'{"process": 1e999, "host": "a", "since": "b"}',
+        b'{"process": 1, "host": "\\u001b[2J", "since": "b"}',
+        b"\xff",
+    ],
+)
 def test_a_holder_without_a_name_is_another_process(
     other: "subprocess.Popen[str]", tmp_path: Path, content: bytes
 ) -> None:

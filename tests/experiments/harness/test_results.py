@@ -39,7 +39,7 @@ def test_an_evaluation_gives_a_record_for_every_seed() -> None:
     assert json.loads(json.dumps(results.to_records(7, [3], metrics))) == results.to_records(7, [3], metrics)
 
 
-@pytest.mark.parametrize("text", ["{}", "[]", '{"step": 1}'])
+@pytest.mark.parametrize("text", ["{}", "[]", '{"step": 1}', '{"step": "1", "seed": 0}', '{"step": [1], "seed": 0}'])
 def test_records_without_step_and_seed_are_refused(text: str, tmp_path: Path) -> None:
     (tmp_path / "metrics.jsonl").write_text(text + "\n")
     with pytest.raises(UserError, match=r"metrics\.jsonl is not JSON lines \(a line without step and seed\)"):
