@@ -96,9 +96,10 @@ def _require_same(folder: Path, settings: Settings) -> None:
     earlier = files.read_json(folder / "config.json")
     if earlier is None:
         raise UserError(f"`--resume` needs the config.json of the earlier run in {folder}; name another --out.")
-    for name, value in settings.items():
-        if earlier.get(name) != value:
+    # Also what only the earlier one has, or it would be found different later, and give way to a new run.
+    for name in {**settings, **earlier}:
+        if earlier.get(name) != settings.get(name):
             raise UserError(
                 f"`--resume` needs the settings of the earlier run in {folder}, whose {name} was {earlier.get(name)}, "
-                f"got {value}; give the same flags, or --overwrite to replace it, or another --out."
+                f"got {settings.get(name)}; give the same flags, or --overwrite to replace it, or another --out."
             )

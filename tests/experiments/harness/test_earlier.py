@@ -58,6 +58,14 @@ def test_other_settings_are_refused_by_name(out: Path, name: str, value: Any) ->
     )
 
 
+def test_a_setting_that_only_the_earlier_run_has_is_refused_too(out: Path) -> None:
+    """It can't be gone on with, and would give way to a new run."""
+    (out / "a" / "config.json").write_text(json.dumps({**SETTINGS, "depth": 3}))
+    assert not earlier.can_go_on(out / "a", SETTINGS)
+    with pytest.raises(UserError, match="whose depth was 3, got None; give the same flags, or --overwrite"):
+        require(out, "a", resume=True)
+
+
 def test_files_that_are_no_run_are_not_gone_on_with(out: Path) -> None:
     with pytest.raises(UserError, match=r"^`--resume` needs the config.json of the earlier run in .*c; name another"):
         require(out, "c", resume=True)
