@@ -98,8 +98,9 @@ def _require_same(folder: Path, settings: Settings) -> None:
         raise UserError(f"`--resume` needs the config.json of the earlier run in {folder}; name another --out.")
     # Also what only the earlier one has, or it would be found different later, and give way to a new run.
     for name in {**settings, **earlier}:
-        if earlier.get(name) != settings.get(name):
+        was, wanted = (of.get(name, "nothing") for of in (earlier, settings))
+        if was != wanted:
             raise UserError(
-                f"`--resume` needs the settings of the earlier run in {folder}, whose {name} was {earlier.get(name)}, "
-                f"got {settings.get(name)}; give the same flags, or --overwrite to replace it, or another --out."
+                f"`--resume` needs the settings of the earlier run in {folder}, whose {name} was {was}, got {wanted}; "
+                f"give the same flags, or --overwrite to replace it, or another --out."
             )

@@ -86,6 +86,8 @@ def leave(status: int) -> NoReturn:
     if status < 128:
         try:
             together = watch.finish()
+            # The end of the interpreter takes a while, and would give the signals back their own statuses.
+            stopping.ignore()
         except KeyboardInterrupt:
             status = 128 + (stopping.asked() or signal.SIGINT)
             watch.fail("was stopped by its user")

@@ -19,7 +19,8 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 PATIENCE = 8.0
 
 _asked: int | None = None
-_ending = threading.Lock()
+# A second signal may come while the handler of the first one ends the program, in the same thread.
+_ending = threading.RLock()
 # What to say where the program is ended at once; nothing needs an orderly end before there is something to say.
 _last_words: str | None = None
 
@@ -57,6 +58,12 @@ def begin(last_words: str) -> None:
 def asked() -> int | None:
     """The signal that has asked the program to end, if there was one."""
     return _asked
+
+
+def ignore() -> None:
+    """From now on signals change nothing: all is done, or the program is ending already."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def end(number: int) -> NoReturn:

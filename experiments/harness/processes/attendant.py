@@ -61,7 +61,8 @@ def attend(command: list[str]) -> int:
         child.send_signal(number)
 
     for number in stopping.SIGNALS:
-        signal.signal(number, pass_on)
+        if signal.getsignal(number) is not signal.SIG_IGN:  # As under `nohup`.
+            signal.signal(number, pass_on)
     # Who reads no more of the output ends all, as elsewhere.
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     heard, lines = Heard(), (Lines(), Lines())

@@ -10,7 +10,6 @@ import contextlib
 import json
 import os
 import re
-import signal
 import sys
 import threading
 import time
@@ -71,8 +70,7 @@ def fail(ending: str) -> bool:
     """
     if _watch is None:
         return False
-    for number in stopping.SIGNALS:
-        signal.signal(number, signal.SIG_IGN)
+    stopping.ignore()
     _watch.fail(ending.removesuffix("."))
     return True
 

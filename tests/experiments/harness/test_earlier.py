@@ -50,19 +50,21 @@ def test_what_is_asked_for_is_admitted(out: Path) -> None:
 
 @pytest.mark.parametrize(("name", "value"), [("steps", 500), ("rate", 0.2), ("seeds", [3])])
 def test_other_settings_are_refused_by_name(out: Path, name: str, value: Any) -> None:
+    was = SETTINGS.get(name, "nothing")
     with pytest.raises(UserError) as raised:
         require(out, "new", "a", settings={**SETTINGS, name: value}, resume=True)
     assert str(raised.value) == (
-        f"`--resume` needs the settings of the earlier run in {out / 'a'}, whose {name} was {SETTINGS.get(name)}, got "
-        f"{value}; give the same flags, or --overwrite to replace it, or another --out."
+        f"`--resume` needs the settings of the earlier run in {out / 'a'}, whose {name} was {was}, got {value}; give the same "
+        "flags, or --overwrite to replace it, or another --out."
     )
 
 
-def test_a_setting_that_only_the_earlier_run_has_is_refused_too(out: Path) -> None:
+@pytest.mark.parametrize("value", [3, None])
+def test_a_setting_that_only_the_earlier_run_has_is_refused_too(out: Path, value: Any) -> None:
     """It can't be gone on with, and would give way to a new run."""
-    (out / "a" / "config.json").write_text(json.dumps({**SETTINGS, "depth": 3}))
+    (out / "a" / "config.json").write_text(json.dumps({**SETTINGS, "depth": value}))
     assert not earlier.can_go_on(out / "a", SETTINGS)
-    with pytest.raises(UserError, match="whose depth was 3, got None; give the same flags, or --overwrite"):
+    with pytest.raises(UserError, match=f"whose depth was {value}, got nothing; give the same flags, or --overwrite"):
         require(out, "a", resume=True)
 
 

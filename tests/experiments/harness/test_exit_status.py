@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+import signal
 import subprocess
 import sys
 
@@ -78,6 +79,16 @@ def test_a_program_ends_with_its_status_and_all_that_it_said(status: int) -> Non
     code = f"import sys; from experiments.harness import program; print('said'); program.leave({status})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr) == (status, "said\n", "")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_after_the_end_changes_nothing(number: int) -> None:
+    code = (
+        "import atexit, signal; from experiments.harness import program, stopping; stopping.begin('');"
+        f"atexit.register(signal.raise_signal, {number:d}); program.leave(0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_ctrl_c_leaves_at_once() -> None:

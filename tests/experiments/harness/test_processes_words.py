@@ -1,12 +1,14 @@
 """What the user reads of what a child prints, and what its attendant says when it is no more."""
 
 import signal
+import subprocess
 
 import pytest
 
+from experiments.harness.processes import attendant
 from experiments.harness.processes.heard import Heard
 from experiments.harness.processes.lines import Lines
-from tests.sources import modules_after
+from tests.sources import ROOT, modules_after
 
 # As JAX prints it, shortened.
 OF_0_10 = """\
@@ -154,3 +156,25 @@ def test_a_message_that_was_cut_off_is_left_out():
 def test_the_attendant_starts_at_once():
     loaded = modules_after("from experiments.harness.processes import attendant")
     assert not {name.split(".")[0] for name in loaded} & {"jax", "numpy", "rich", "tyro"}
+
+
+def test_what_the_attendant_ignores_it_does_not_pass_on():
+    """As under `nohup`: it would end the child, for not listening."""
+    code = """
+import signal, time
+signal.signal(signal.SIGHUP, lambda *_: print("heard", flush=True))
+print("here", flush=True)
+time.sleep(1)
+"""
+    with subprocess.Popen(
+        [*attendant.COMMAND, "-c", code],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN),
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "here\n"
+        process.send_signal(signal.SIGHUP)
+        assert process.communicate(timeout=60)[0] == ""
+    assert process.returncode == 0

@@ -55,6 +55,25 @@ except stopping.Interrupted:
 """
 
 
+# The handler takes its time for the last line, and the listener hears nothing.
+SLOW = """
+import os
+signal.set_wakeup_fd(-1)
+write = os.write
+def write_late(descriptor, words):
+    time.sleep(1)
+    return write(descriptor, words)
+os.write = write_late
+stay()
+"""
+
+
+def test_a_second_signal_at_the_last_line_does_not_hold_the_end() -> None:
+    status, said, _ = end(SLOW, signal.SIGTERM, signal.SIGINT, pause=0.2)
+    assert status in (130, 143)
+    assert "Stopped. Nothing was begun yet." in said
+
+
 @pytest.mark.parametrize("number", NUMBERS)
 def test_work_is_interrupted_and_tidies_up(number: int) -> None:
     status, said, _ = end(WORK, number)
