@@ -54,8 +54,8 @@ def test_other_settings_are_refused_by_name(out: Path, name: str, value: Any) ->
     with pytest.raises(UserError) as raised:
         require(out, "new", "a", settings={**SETTINGS, name: value}, resume=True)
     assert str(raised.value) == (
-        f"`--resume` needs the settings of the earlier run in {out / 'a'}, whose {name} was {was}, got {value}; give the same "
-        "flags, or --overwrite to replace it, or another --out."
+        f"`--resume` needs the settings of the earlier run in {out / 'a'}, whose {name} was {was}, got {value}; give "
+        "the same flags, or --overwrite to replace it, or another --out."
     )
 
 

@@ -35,7 +35,10 @@ def end(code: str, *numbers: int, pause: float = 0.0, **options: object) -> tupl
         for number in numbers:
             process.send_signal(number)
             time.sleep(pause)
-        _, said = process.communicate(timeout=50)
+        try:
+            _, said = process.communicate(timeout=50)
+        finally:
+            process.kill()
     return process.returncode, said, time.monotonic() - begun
 
 
