@@ -35,6 +35,8 @@ def require_no_runs(out: Path, runs: Mapping[str, Settings], *, resume: bool, ov
     for name, settings in runs.items():
         folder = out / name
         finish_replacement(folder)
+        if folder.exists() and not folder.is_dir():
+            raise UserError(f"`--out` must have room for a run, but {folder} is a file; name another one.")
         if overwrite or not folder.exists() or not any(folder.iterdir()):
             continue
         if not resume:
@@ -58,15 +60,15 @@ def can_go_on(folder: Path, settings: Settings) -> bool:
 
 def staged(folder: Path) -> Path:
     """Where a new run lies until it is worth more than the earlier one in the folder."""
-    return folder.with_name(f".{folder.name}.new")
+    return _beside(folder, "new")
 
 
 def replace(folder: Path) -> None:
     """Put the staged run in the folder's place."""
     with files.writing(folder):
         if folder.exists():
-            folder.rename(_outdated(folder))
-        staged(folder).rename(folder)
+            folder.resolve().rename(_outdated(folder))
+        staged(folder).rename(folder.resolve())
         shutil.rmtree(_outdated(folder), ignore_errors=True)
 
 
@@ -76,12 +78,18 @@ def finish_replacement(folder: Path) -> None:
         if not _outdated(folder).exists():
             return
         if not folder.exists():
-            (staged(folder) if staged(folder).exists() else _outdated(folder)).rename(folder)
+            (staged(folder) if staged(folder).exists() else _outdated(folder)).rename(folder.resolve())
         shutil.rmtree(_outdated(folder), ignore_errors=True)
 
 
 def _outdated(folder: Path) -> Path:
-    return folder.with_name(f".{folder.name}.old")
+    return _beside(folder, "old")
+
+
+def _beside(folder: Path, kind: str) -> Path:
+    # Where a link to a folder leads, as to another disk, so that it leads there still.
+    real = folder.resolve()
+    return real.with_name(f".{real.name}.{kind}")
 
 
 def _describe(folder: Path) -> str:

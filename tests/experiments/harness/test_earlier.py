@@ -73,6 +73,32 @@ def test_files_that_are_no_run_are_not_gone_on_with(out: Path) -> None:
         require(out, "c", resume=True)
 
 
+@pytest.mark.parametrize("flags", [{}, {"resume": True}, {"overwrite": True}])
+def test_a_file_in_the_place_of_a_run_is_named(tmp_path: Path, flags: Any) -> None:
+    (tmp_path / "a").write_text("mine")
+    with pytest.raises(UserError, match=r"^`--out` must have room for a run, but .*a is a file; name another one\.$"):
+        require(tmp_path, "a", **flags)
+
+
+@pytest.mark.parametrize("killed_after", [0, 1, 2])
+def test_a_link_to_a_folder_leads_to_the_new_run(tmp_path: Path, killed_after: int) -> None:
+    disk, link = tmp_path / "disk" / "runs", tmp_path / "a"
+    a_run(disk, SETTINGS, 300)
+    link.symlink_to(disk)
+    for steps in (1, 2):
+        a_run(earlier.staged(link), {"steps": steps}, steps)
+        if killed_after:
+            disk.rename(tmp_path / "disk" / ".runs.old")
+            if killed_after == 2:
+                earlier.staged(link).rename(disk)
+            earlier.finish_replacement(link)
+        else:
+            earlier.replace(link)
+        assert link.is_symlink()
+        assert json.loads((link / "config.json").read_text()) == {"steps": steps}
+        assert [path.name for path in disk.parent.iterdir()] == ["runs"]
+
+
 def test_a_summary_is_replaced_only_when_asked(tmp_path: Path) -> None:
     earlier.require_no_summary(tmp_path, overwrite=False)
     (tmp_path / "summary.json").write_text("{}")
