@@ -31,7 +31,8 @@ def occupy(name: str, folder: Path) -> None:
     if key in _held:
         return
     path = key / _NAME
-    descriptor = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+    # To be written too, for NFS gives no lock else.
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -46,7 +47,7 @@ def occupy(name: str, folder: Path) -> None:
         os.close(descriptor)
         return
     # Whoever had it may just have taken the file away.
-    if not (path.exists() and path.stat().st_ino == os.fstat(descriptor).st_ino):
+    if not _is_at(path, descriptor):
         os.close(descriptor)
         occupy(name, folder)
         return
@@ -65,6 +66,13 @@ def leave_all() -> None:
             (folder / _NAME).unlink()
         os.close(descriptor)
     _held.clear()
+
+
+def _is_at(path: Path, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
 
 
 def _holder(descriptor: int) -> str:

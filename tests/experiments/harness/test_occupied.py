@@ -1,5 +1,7 @@
 """One process per folder: another one is refused with who holds it, and a killed one leaves it free."""
 
+import errno
+import fcntl
 import os
 import re
 import signal
@@ -87,6 +89,22 @@ def test_a_holder_without_a_name_is_another_process(
     (path,) = tmp_path.iterdir()
     path.write_bytes(content)
     with pytest.raises(UserError, match="is in use by another process; wait for it"):
+        occupied.occupy("--out", tmp_path)
+
+
+def test_it_holds_on_nfs_too(
+    other: "subprocess.Popen[str]", tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It knows locks only of what can be written."""
+    flock = fcntl.flock
+
+    def flock_of_nfs(descriptor: int, operation: int) -> None:
+        if fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+        flock(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", flock_of_nfs)
+    with pytest.raises(UserError, match="is in use by process"):
         occupied.occupy("--out", tmp_path)
 
 
