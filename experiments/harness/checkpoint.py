@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -88,13 +89,21 @@ class Checkpoints:
             if reason is None:
                 return checkpoint
             report(f"The checkpoint of step {step} is damaged ({reason}); trying the one before it.{mention()}")
-            with self._writing():
-                self._manager.delete(step)
+            self._put_aside(step)
         return None
 
     def close(self) -> None:
         """Release what Orbax holds."""
         self._manager.close()
+
+    def _put_aside(self, step: int) -> None:
+        """Out of the way, but not away: perhaps it can't be read only today, as over a network."""
+        aside = self._folder / f"damaged-{step}"
+        with self._writing():
+            if aside.exists():
+                shutil.rmtree(aside)
+            (self._folder / str(step)).rename(aside)
+            self._manager.reload()
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:
