@@ -92,9 +92,7 @@ def test_a_holder_without_a_name_is_another_process(
         occupied.occupy("--out", tmp_path)
 
 
-def test_it_holds_on_nfs_too(
-    other: "subprocess.Popen[str]", tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_it_holds_on_nfs_too(other: "subprocess.Popen[str]", tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It knows locks only of what can be written."""
     flock = fcntl.flock
 
