@@ -10,6 +10,7 @@ arrived and the remedy.
 from __future__ import annotations
 
 import contextlib
+import functools
 import operator
 import reprlib
 from collections.abc import Callable, Sequence
@@ -44,7 +45,7 @@ def data(x: ArrayLike, name: str = "x") -> jax.Array:
         raise TypeError(
             f"`{name}` must be floating or complex, got {x.dtype}; convert it, e.g. with {name}.astype('float32')."
         )
-    if jnp.finfo(x.dtype).bits < 16:
+    if x.dtype.itemsize < 2:
         # Neither have all of them a 0, nor is there a wider dtype that they go into by themselves.
         raise TypeError(f"`{name}` must have at least 16 bits, got {x.dtype}; convert it, e.g. to bfloat16.")
     if x.ndim == 0:
@@ -141,7 +142,12 @@ def scalar(name: str, value: Any) -> None:
 def is_array(value: Any, *kinds: Any) -> bool:
     """Whether it is one, of JAX or NumPy or like theirs, with numbers of one of these kinds that JAX has too."""
     there = hasattr(value, "dtype") and hasattr(value, "astype") and not isinstance(value, np.ma.MaskedArray)
-    return there and any(jnp.issubdtype(value.dtype, kind) for kind in kinds) and value.dtype.char not in "gG"
+    return there and _is_of(value.dtype, kinds)
+
+
+@functools.cache
+def _is_of(dtype: Any, kinds: tuple[Any, ...]) -> bool:
+    return any(jnp.issubdtype(dtype, kind) for kind in kinds) and dtype.char not in "gG"
 
 
 def is_known(value: Any) -> bool:
@@ -185,7 +191,7 @@ def float_dtype(name: str, value: DTypeLike) -> Any:
         dtype = None
     if dtype is None:
         raise TypeError(f"`{name}` must be a floating or complex dtype, got {shown(value)}.")
-    if not jnp.issubdtype(dtype, jnp.inexact) or jnp.finfo(dtype).bits < 16:
+    if not jnp.issubdtype(dtype, jnp.inexact) or dtype.itemsize < 2:
         raise TypeError(f"`{name}` must be a floating or complex dtype of at least 16 bits, got {dtype}.")
     return jax.dtypes.canonicalize_dtype(dtype)
 
@@ -270,7 +276,7 @@ def is_state(state: Any) -> None:
 
 
 def statistic(name: str, part: Any) -> None:
-    if not is_array(part, jnp.inexact) or jnp.finfo(part.dtype).bits < 16:
+    if not is_array(part, jnp.inexact) or part.dtype.itemsize < 2:
         raise TypeError(f"`{name}` must be a floating array, got {_kind(part)}; see init_batch_norm.")
 
 
@@ -328,7 +334,7 @@ def moments(name: str, value: Any) -> None:
     if not (hasattr(value, "count") and hasattr(value, "mean") and hasattr(value, "m2")):
         raise TypeError(f"`{name}` must be Moments, got {type(value).__name__}; see batch_moments.")
     for part, kind in (("count", jnp.floating), ("mean", jnp.inexact), ("m2", jnp.floating)):
-        if not is_array(getattr(value, part), kind) or jnp.finfo(getattr(value, part).dtype).bits < 16:
+        if not is_array(getattr(value, part), kind) or getattr(value, part).dtype.itemsize < 2:
             got = _kind(getattr(value, part))
             raise TypeError(
                 f"`{name}.{part}` must be a floating array, got {got}; convert it with jnp.asarray(..., 'float32')."

@@ -58,10 +58,11 @@ def report(seed, number, limit):
         counts[room, found.kind] += 1
         if found.kind == FAILED:
             failures[found.what].append(index)
+            print(f"{found.what} (--only {index})", flush=True)
         if (index + 1) % 10_000 == 0:
             print(f"{index + 1} cases, {sum(map(len, failures.values()))} failures", flush=True)
     for what, numbers in sorted(failures.items(), key=lambda group: -len(group[1])):
-        print(f"{len(numbers)}x {what} (--only {', --only '.join(map(str, numbers[:3]))})")
+        print(f"{len(numbers)}x {what} (--only {' or '.join(map(str, numbers[:3]))})")
     print(f"\n{time.monotonic() - start:.0f} s\n")
     print(table(counts))
     return int(bool(failures))
