@@ -165,3 +165,16 @@ def test_words(call, error, words):
 
 def test_every_message_is_in_the_table():
     assert not unheard(_checks, [row[1] for row in MISTAKES])
+
+
+@pytest.mark.parametrize("name", [3, None, ("bn", 0)])
+def test_entries_whose_names_are_no_strings_are_passed_over(name):
+    params, state = HAIKU
+    calls = [
+        (lambda more: from_torch(TORCH | more)),
+        (lambda more: from_haiku(params | more, state | more)),
+        (lambda more: from_linen({"batch_stats": {"bn": to_nnx(*OWN)} | more})),
+        (lambda more: from_nnx({"bn": to_nnx(*OWN)} | more)),
+    ]
+    for call in calls:
+        assert jax.tree.all(jax.tree.map(np.array_equal, call({}), call({name: np.ones(3)})))
