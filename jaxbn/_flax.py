@@ -64,7 +64,7 @@ def training(use_running_average: Any) -> bool | jax.Array:
 def further(averaging: Averaging, r_max: Limit, d_max: Limit, micro_batches: int) -> tuple[str, ...]:
     """What a layer with these options keeps beside mean and variance."""
     _checks.update_rule(averaging, 0)
-    own.positive_int("micro_batches", micro_batches)
+    micro_batches = own.positive_int("micro_batches", micro_batches)
     counts = averaging != "ema" or callable(r_max) or callable(d_max)
     return (("count",) if counts else ()) + (_PENDING if micro_batches > 1 else ())
 
@@ -80,7 +80,7 @@ def to_state(values: Mapping[str, jax.Array], micro_batches: int) -> Any:
     """The state of the core, of the values by name."""
     count = values.get("count", jnp.zeros((), jnp.int32))
     state = BatchNormState(values["mean"], values["var"], count)
-    if micro_batches == 1:
+    if own.positive_int("micro_batches", micro_batches) == 1:
         return state
     *pending, seen = (values[name] for name in _PENDING)
     return AccumulatingState(*state, Pivoted(*pending), seen, jnp.asarray(micro_batches, jnp.int32))

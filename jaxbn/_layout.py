@@ -21,6 +21,7 @@ def as_given(value: jax.Array, axes: Sequence[int]) -> jax.Array:
 
 def shared_alike(a: jax.Array, b: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Both as they are, sharded alike: a choice between arrays that are not is refused."""
+    a, b = jnp.asarray(a), jnp.asarray(b)
     return a + jnp.zeros_like(b, a.dtype), b + jnp.zeros_like(a, b.dtype)
 
 

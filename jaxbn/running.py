@@ -172,7 +172,7 @@ def update_state(
         equal = 1 / (state.count.astype(weight.dtype) + 1)
         weight = jnp.maximum(weight, equal) if averaging == "warmup" else equal
     degrees = count - ddof
-    var = m2 / jnp.where(degrees > 0, degrees, 1)
+    var = m2 / jnp.where(degrees > 0, degrees, 1).astype(m2.dtype)
 
     # An average moves by a small step. Weighing both would round two numbers of its own size in every update, and
     # rounded weights do not add up to 1, which pulls it elsewhere.

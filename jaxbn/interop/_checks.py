@@ -52,7 +52,7 @@ def count(label: str, value: np.ndarray) -> np.ndarray:
         raise TypeError(f"`{label}` must be an integer, got {value.dtype}; convert it with .astype('int32').")
     if value.shape != ():
         raise ValueError(f"`{label}` must be a scalar, got the shape {value.shape}; convert layers one by one.")
-    if not 0 <= value <= np.iinfo(np.int32).max:
+    if not 0 <= int(value) < 2**31:
         raise ValueError(f"`{label}` must be at least 0 and less than 2**31, got {value}; set it to 0.")
     return value
 
@@ -170,7 +170,7 @@ def decay(name: str, value: Any) -> None:
 
 
 def whole(name: str, value: Any) -> None:
-    if not jnp.issubdtype(getattr(value, "dtype", type(value)), jnp.integer):
+    if not (isinstance(value, int) and not isinstance(value, bool)) and not _checks.is_array(value, jnp.integer):
         raise TypeError(f"`{name}` must be an integer, got {_checks.shown(value)}; pass state.count.")
     if isinstance(value, int) and not -(2**31) <= value < 2**31:
         raise ValueError(f"`{name}` must be less than 2**31, got {_checks.shown(value)}; pass state.count.")

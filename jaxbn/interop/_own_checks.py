@@ -23,10 +23,13 @@ def one(params: Any, state: Any, path: str = "") -> None:
         "state.mean": state.mean,
         "state.var": state.var,
     }
-    made = {name: array(_at(name, path), part) for name, part in parts.items() if part is not None}
+    made = {name: array(_at(name, path), part) for name, part in parts.items() if part is not None or "state" in name}
     count(_at("state.count", path), array(_at("state.count", path), state.count))
+    if np.iscomplexobj(made["state.var"]):
+        raise TypeError(f"`{_at('state.var', path)}` must be real, got {made['state.var'].dtype}; take its real part.")
     for name, part in made.items():
         inexact(_at(name, path), part)
+    for name, part in made.items():
         if part.shape != made["state.mean"].shape:
             raise ValueError(
                 f"`{_at(name, path)}` must have the shape {made['state.mean'].shape} of `state.mean`, got "

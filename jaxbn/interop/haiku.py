@@ -6,11 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, overload
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jaxbn import _checks as core_checks
-from jaxbn._layout import from_data_layout, to_data_layout
+from jaxbn._layout import ascending, from_data_layout
 from jaxbn.interop import _checks, _own_checks
 from jaxbn.interop._layer import layer, parameters, statistics, take
 from jaxbn.interop._model import Layer, Layers, given, joined
@@ -145,8 +144,8 @@ def _one(
     axes = core_checks.axes(axis, ndim)
     _checks.feature_axes(axes, np.ndim(state.mean))
 
-    def laid_out(array: np.ndarray) -> np.ndarray:
-        return np.array(to_data_layout(jnp.asarray(array), axes, ndim))
+    def laid_out(array: Any) -> np.ndarray:
+        return np.array(np.expand_dims(ascending(array, axes), [d for d in range(ndim) if d not in axes]))
 
     def average(value: np.ndarray) -> dict[str, np.ndarray]:
         hidden = value * np.asarray(weight_of_batches(decay, int(state.count), value.dtype), value.dtype)

@@ -236,7 +236,8 @@ def _moments(x: jax.Array, weights: jax.Array | None, axes: Sequence[int]) -> Pi
 
 def merge_two(a: Pivoted, b: Pivoted) -> Pivoted:
     """Merge the moments of two sets of data."""
-    return merge(jax.tree.map(lambda *parts: jnp.stack(parts), a, b))
+    with jax.numpy_dtype_promotion("standard"):
+        return merge(jax.tree.map(lambda *parts: jnp.stack(parts), a, b))
 
 
 def _scaling(

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import jaxbn
-from tests.fuzz.own import is_own
+from tests.fuzz.own import UNCHECKED, is_own
 
 HOME = str(Path(jaxbn.__file__).parent)
 WORKS, NAMED, OWN, FAILED = "works", "names the argument", "the value's own error", "fails"
@@ -28,7 +28,7 @@ def verdict(case):
             result = jax.block_until_ready(case.run())
     except Exception as error:
         return of_error(case, error)
-    if is_finite(case.arguments) and has_nan(result):
+    if is_finite(case.arguments) and has_nan(result) and not UNCHECKED & {*case.changed}:
         return Verdict(FAILED, f"{case.call.name}: NaN from finite input")
     return Verdict(WORKS)
 

@@ -43,6 +43,9 @@ def without(tree, *names):
 
 # A readable id, the call, the error, and words that it must say.
 MISTAKES = [
+    ("complex-var", given(to_linen, var=STATE.var.astype("complex64")), TypeError,
+     "`state.var` must be real, got complex64; take its real part"),
+    ("mean-none", given(to_torch, mean=None), TypeError, "`state.mean` must be floating or complex, got object"),
     ("own-params", lambda: to_torch({}, STATE), TypeError, "`params` must be BatchNormParams, got dict; see init"),
     ("own-state", lambda: to_torch(PARAMS, {}), TypeError, "`state` must be BatchNormState, got dict; see init"),
     ("own-traced", traced(lambda x: to_torch(BatchNormParams(x, None), STATE)["weight"]), TypeError,

@@ -105,7 +105,8 @@ def norm(params: Any, state: Any) -> None:
     _checks.statistic("state.mean", state.mean)
     if state.mean.ndim == 0:
         raise ValueError("`state.mean` must have a feature axis, got a scalar; see init_batch_norm.")
-    _checks.fits(params, state, jnp.zeros(state.mean.shape, state.mean.dtype), range(state.mean.ndim))
+    like = jnp.zeros(state.mean.shape, jax.dtypes.canonicalize_dtype(state.mean.dtype))
+    _checks.fits(params, state, like, range(state.mean.ndim))
 
 
 def one_feature_axis(state: Any) -> None:

@@ -46,7 +46,9 @@ class Population(NamedTuple):
         The variance is the mean of squared deviations, whose own variance is `(k + 2) * sigma**4`.
         """
         xp = namespace(self)
-        square_var = xp.maximum(self.m4 / _or_one(self.count) - self.var**2, 0)
+        # Of numbers whose fourth powers overflow it is not known.
+        with np.errstate(over="ignore", invalid="ignore"):
+            square_var = xp.maximum(self.m4 / _or_one(self.count) - self.var**2, 0)
         relative = xp.sqrt(square_var / _or_one(self.samples)) / (2 * _or_one(self.var))
         return xp.where(self.m2 > 0, relative, 0)
 
