@@ -76,6 +76,7 @@ def from_equinox(
     Reference:
         `equinox/nn/_batch_norm.py`; `jaxbn.interop.conventions.EQUINOX`.
     """
+    _checks.known("momentum", momentum)
     _checks.decay("momentum", momentum)
     core_checks.flag("remove_excess", remove_excess)
     if state is not None:
@@ -141,6 +142,7 @@ def to_equinox(
     Reference:
         `equinox/nn/_batch_norm.py`; `jaxbn.interop.conventions.EQUINOX`.
     """
+    _checks.known("momentum", momentum)
     _checks.decay("momentum", momentum)
     core_checks.choice("mode", mode, tuple(MODES))
     layers = given(params, state)

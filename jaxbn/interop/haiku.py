@@ -139,6 +139,7 @@ def to_haiku(
 def _one(
     params: BatchNormParams, state: BatchNormState, module: str, decay: float, ndim: int, axis: int | Sequence[int]
 ) -> tuple[dict[str, dict[str, np.ndarray]], dict[str, dict[str, np.ndarray]]]:
+    _checks.known("decay", decay)
     _checks.decay("decay", decay)
     _checks.dimensions(ndim, np.ndim(state.mean))
     axes = core_checks.axes(axis, ndim)
