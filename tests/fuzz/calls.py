@@ -13,6 +13,7 @@ import numpy as np
 import jaxbn
 from jaxbn import inference, interop, linen, nnx, preprocess, variants
 from tests.fuzz import nets
+from tests.fuzz.own import OwnError
 
 X = np.random.default_rng(0).normal(3, 2, (5, 3)).astype("float32")
 KEY = jax.random.key(0)
@@ -56,6 +57,8 @@ def of(function, weight=1, **valid):
 
 
 def of_linen(x, variables, use_running_average, mask=None, **options):
+    if isinstance(variables, jax.Ref):
+        raise OwnError  # Flax looks for a name in it, and JAX gives it elements without an end
     layer = linen.BatchNorm(**options)
     return layer.apply(variables, x, use_running_average=use_running_average, mask=mask, mutable=["batch_stats"])
 
