@@ -45,7 +45,7 @@ def to_affine(params: BatchNormParams, state: BatchNormState, epsilon: ArrayLike
     Reference:
         Ioffe and Szegedy, "Batch normalization", ICML 2015, algorithm 2, step 11.
     """
-    _checks.norm(params, state)
+    params, state = _checks.norm(params, state)
     _core.epsilon(epsilon)
     dtype = widest(state.mean.dtype)
     scale, bias = (None if part is None else part.astype(dtype) for part in params)
@@ -94,7 +94,7 @@ def fold_dense(
         Jacob et al., "Quantization and training of neural networks for efficient integer-arithmetic-only inference",
         CVPR 2018, equation (14).
     """
-    _checks.norm(params, state)
+    params, state = _checks.norm(params, state)
     _checks.one_feature_axis(state)
     _core.epsilon(epsilon)
     made, given = _checks.kernel(kernel, bias, state, axis)

@@ -10,6 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxbn import _checks
+from jaxbn.normalization import BatchNormParams
+from jaxbn.running import BatchNormState
 
 
 def is_array(value: Any) -> bool:
@@ -99,14 +101,17 @@ def kernel(value: Any, bias: Any, state: Any, axis: Any) -> tuple[jax.Array, jax
     return made, bias
 
 
-def norm(params: Any, state: Any) -> None:
-    """Parameters and statistics of one feature axis that fit each other."""
+def norm(params: Any, state: Any) -> tuple[Any, Any]:
+    """Parameters and statistics that fit each other, as arrays of JAX."""
     _checks.is_state(state)
     _checks.statistic("state.mean", state.mean)
     if state.mean.ndim == 0:
         raise ValueError("`state.mean` must have a feature axis, got a scalar; see init_batch_norm.")
-    like = jnp.zeros(state.mean.shape, jax.dtypes.canonicalize_dtype(state.mean.dtype))
+    like = jnp.zeros(state.mean.shape, "complex64" if jnp.iscomplexobj(state.mean) else "float32")
     _checks.fits(params, state, like, range(state.mean.ndim))
+    scale, bias = (None if part is None else _checks.array(part, "params") for part in (params.scale, params.bias))
+    mean, var = _checks.array(state.mean, "state.mean"), _checks.array(state.var, "state.var")
+    return BatchNormParams(scale, bias), BatchNormState(mean, var, state.count)
 
 
 def one_feature_axis(state: Any) -> None:
