@@ -18,9 +18,9 @@ def from_flat(
 ) -> Layer | dict[str, Layer]:
     """The layer with this prefix; without one, and where no layer lies by itself, all of them by their paths."""
     start, source = _ended(prefix, separator), _checks.mapping(argument, source)
-    starts = _starts(source, names, separator)
+    starts = _starts(argument, source, names, separator)
     if not starts:
-        _checks.not_inside(argument, source, lambda inner: bool(_starts(inner, names, separator)))
+        _checks.not_inside(argument, source, lambda inner: bool(_starts(argument, inner, names, separator)))
     if start or "" in starts or not starts:
         return _one(argument, source, names, start, starts)
     return {where.removesuffix(separator): _one(argument, source, names, where, starts) for where in starts}
@@ -33,11 +33,15 @@ def _one(argument: str, source: Mapping[str, Any], names: Convention, start: str
     return layer(names, arrays, start)
 
 
-def _starts(source: Mapping[str, Any], names: Convention, separator: str) -> list[str]:
+def _starts(argument: str, source: Mapping[str, Any], names: Convention, separator: str) -> list[str]:
     """What the names of each layer begin with: where there are both statistics, `[features]`."""
     found = [key.removesuffix(names.mean) for key in source if isinstance(key, str) and key.endswith(names.mean)]
     own = [start for start in found if not start or start.endswith(separator)]
-    return [start for start in own if start + names.var in source and np.ndim(source[start + names.mean]) == 1]
+
+    def dimensions(key: str) -> int:
+        return _checks.array(f"{argument}['{key}']", source[key]).ndim
+
+    return [start for start in own if start + names.var in source and dimensions(start + names.mean) == 1]
 
 
 def to_flat(layers: Mapping[str, Layer], names: Convention, prefix: str, separator: str) -> dict[str, np.ndarray]:

@@ -70,6 +70,8 @@ MISTAKES = [
     ("unreadable", torch(weight=Unreadable()), TypeError,
      r"`state_dict\['weight'\]` must be an array that NumPy can read, got Unreadable of bfloat16 that requires grad; "
      r"convert it, a tensor of torch with \.detach\(\)\.cpu\(\)\.float\(\)\."),
+    ("ragged", torch(running_mean=[[1.0], [2.0, 3.0]]), TypeError,
+     r"`state_dict\['running_mean'\]` must be an array that NumPy can read, got list; convert it"),
     ("traced", lambda: jax.jit(lambda x: from_torch(TORCH | {"bias": x}))(STATE.mean), TypeError,
      r"`state_dict\['bias'\]` must hold values, got a traced array; convert outside of jit"),
     ("int", torch(bias=np.arange(3)), TypeError, r"`bias` must be floating or complex, got int64; .*astype"),
