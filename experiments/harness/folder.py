@@ -100,8 +100,8 @@ def run_in_folder(
                 try:
                     on_progress(step)
                 except progress.Stopped:
-                    # Several processes stop at steps of their own.
-                    if jax.process_count() == 1:
+                    # Several processes stop at steps of their own; and a bad state would take a good one's place.
+                    if jax.process_count() == 1 and sound.are_finite(state):
                         own.keep_unevaluated(step, content(state))
                     raise
 

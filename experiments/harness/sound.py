@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import jax
 import numpy as np
 
+from experiments.harness.placement import fetch
 from experiments.harness.seeds import unstack
 from experiments.harness.training import Evaluation, TrainState
 
@@ -41,6 +43,11 @@ class SoundSeeds:
                 reason = self._explain(unstack(state)[i])
                 said.append(f"seed {seed} has no finite {names[0]} at step {evaluation.step:,}: {reason}")
         return said
+
+    def are_finite(self, state: TrainState) -> bool:
+        """Whether a state, of which nothing was measured, is worth a checkpoint."""
+        leaves = jax.tree.leaves(fetch(state))
+        return all(np.isfinite(leaf[~self.left_out]).all() for leaf in leaves)
 
     def of(self, evaluation: Evaluation) -> Evaluation:
         """What was measured of them alone."""

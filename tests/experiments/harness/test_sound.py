@@ -2,6 +2,7 @@
 
 import io
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,9 @@ import pytest
 from rich.console import Console
 
 from experiments.harness import folder as folders
-from experiments.harness import training
+from experiments.harness import progress, training
 from experiments.harness.errors import UserError
+from experiments.harness.sound import SoundSeeds
 
 SEEDS = [3, 8, 11]
 
@@ -89,6 +91,24 @@ def test_with_the_last_one_the_run_ends_and_keeps_its_last_good_state(tmp_path: 
         run(tmp_path / "line", {3: 40, 8: 60, 11: 60})
     assert sorted(path.name for path in (tmp_path / "line" / "checkpoints").iterdir()) == ["20", "40"]
     assert steps_and_seeds(tmp_path / "line")[-1] == (40, 11)
+
+
+def test_what_is_not_finite_is_worth_no_checkpoint() -> None:
+    seeds = SoundSeeds(SEEDS, np.array([False, True, False]), str)
+    count = jnp.zeros(3, jnp.int32)
+    assert seeds.are_finite(training.TrainState(jnp.asarray([1.0, np.nan, 2.0]), count, ()))
+    assert not seeds.are_finite(training.TrainState(jnp.asarray([1.0, 1.0, np.inf]), count, ()))
+
+
+def test_a_stop_on_a_bad_way_keeps_the_last_good_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    exploding = optax.sgd(lambda step: jnp.where(step < 22, 0.01, 1e38))
+    monkeypatch.setattr(sys.modules[__name__], "PROBLEM", PROBLEM._replace(optimizer=exploding))
+    monkeypatch.setattr(training, "STEPS_PER_DISPATCH", 5)
+    dispatches = iter(range(100))
+    monkeypatch.setattr(progress.stopping, "asked", lambda: next(dispatches) == 5)
+    with pytest.raises(progress.Stopped):
+        run(tmp_path / "line", {})
+    assert [path.name for path in (tmp_path / "line" / "checkpoints").iterdir()] == ["20"]
 
 
 def test_without_a_good_state_there_is_no_run(tmp_path: Path) -> None:
