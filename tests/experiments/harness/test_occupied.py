@@ -92,6 +92,29 @@ def test_a_holder_without_a_name_is_another_process(
         occupied.occupy("--out", tmp_path)
 
 
+def test_a_file_that_its_holder_has_just_taken_away_is_no_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    flock, left = fcntl.flock, iter(range(10))
+
+    def flock_late(descriptor: int, operation: int) -> None:
+        if next(left) == 0:
+            (path,) = tmp_path.iterdir()
+            path.unlink()
+        flock(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", flock_late)
+    occupied.occupy("--out", tmp_path)
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_the_file_is_taken_away_before_the_lock_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    occupied.occupy("--out", tmp_path)
+    close, seen = os.close, []
+    monkeypatch.setattr(os, "close", lambda descriptor: seen.append([*tmp_path.iterdir()]) or close(descriptor))
+    occupied.leave_all()
+    monkeypatch.undo()
+    assert seen[-1] == []
+
+
 def test_it_holds_on_nfs_too(other: "subprocess.Popen[str]", tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It knows locks only of what can be written."""
     flock = fcntl.flock

@@ -49,10 +49,12 @@ def test_before_there_is_anything_to_lose_it_ends_at_once(number: int) -> None:
 
 
 WORK = """
+stopping.PATIENCE = 40
 stopping.begin("To go on: again.")
 try:
     stay()
 except stopping.Interrupted:
+    time.sleep(0.5)  # It is given the time that it needs.
     print("tidied up", stopping.asked(), file=sys.stderr)
     sys.exit(128 + stopping.asked())
 """
