@@ -103,7 +103,9 @@ def test_a_file_that_its_holder_has_just_taken_away_is_no_lock(tmp_path: Path, m
 
     monkeypatch.setattr(fcntl, "flock", flock_late)
     occupied.occupy("--out", tmp_path)
-    assert len(list(tmp_path.iterdir())) == 1
+    (path,) = tmp_path.iterdir()
+    with path.open() as file, pytest.raises(BlockingIOError):
+        flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def test_the_file_is_taken_away_before_the_lock_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
