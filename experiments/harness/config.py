@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import io
+import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any, TypeVar
 import tyro
 
 from experiments.harness import earlier, occupied
+from experiments.harness.console import writing_output
 from experiments.harness.errors import UserError
 
 T = TypeVar("T")
@@ -82,10 +84,12 @@ def parse(config: type[T], args: Sequence[str] | None = None, *, prog: str, desc
     """
     said = io.StringIO()
     try:
-        with contextlib.redirect_stderr(said):
+        with writing_output(), contextlib.redirect_stderr(said):
             return tyro.cli(config, prog=prog, description=description, args=args)
     except SystemExit as stop:
         if stop.code in (0, None):
+            with writing_output():
+                sys.stdout.flush()
             raise
         raise UserError(f"{_first_paragraph(said.getvalue()).removesuffix('.')}; see `{prog} --help`.") from None
 

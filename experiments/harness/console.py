@@ -28,6 +28,17 @@ def make_console() -> Console:
     return console if console.is_terminal else plain(width=_WIDTH_OF_A_LOG, soft_wrap=True)
 
 
+@contextlib.contextmanager
+def writing_output() -> Iterator[None]:
+    """Say in one line what keeps the block from writing to the standard output."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(
+            f"standard output could not be written ({error.strerror}); send it elsewhere, and start again."
+        ) from None
+
+
 def say(text: str) -> None:
     """Say a last line to the user, if there still is one to hear it."""
     with contextlib.suppress(OSError):
@@ -47,11 +58,11 @@ class _Output:
     """The standard output of the moment, whose failures are the user's to mend."""
 
     def write(self, text: str) -> int:
-        with self._writing():
+        with writing_output():
             return self._stream.write(text)
 
     def flush(self) -> None:
-        with self._writing():
+        with writing_output():
             self._stream.flush()
 
     def __getattr__(self, name: str) -> Any:
@@ -61,12 +72,3 @@ class _Output:
     def _stream(self) -> Any:
         # While bars of progress are shown, rich stands in the place of the output.
         return getattr(sys.stdout, "rich_proxied_file", sys.stdout)
-
-    @contextlib.contextmanager
-    def _writing(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise UserError(
-                f"standard output could not be written ({error.strerror}); send it elsewhere, and start again."
-            ) from None

@@ -74,6 +74,14 @@ def test_a_program_that_is_run_knows_its_name():
     assert done.stderr.endswith("; see `python -m experiments.docs --help`.\n")
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("sink", ["> /dev/full", "| true"])
+def test_help_that_nobody_reads_ends_in_one_line(sink: str) -> None:
+    command = f"exec 3>&2; {{ {sys.executable} -m experiments.docs --help 2>&3; echo $? >&3; }} {sink}"
+    said = subprocess.run(["sh", "-c", command], capture_output=True, text=True, cwd=ROOT).stderr
+    assert re.fullmatch(r"error: standard output could not be written \(.*\); send it elsewhere, .*\n2\n", said), said
+
+
 @pytest.mark.parametrize("status", [0, 2, 130, 143])
 def test_a_program_ends_with_its_status_and_all_that_it_said(status: int) -> None:
     code = f"import sys; from experiments.harness import program; print('said'); program.leave({status})"
