@@ -166,13 +166,8 @@ signal.signal(signal.SIGHUP, lambda *_: print("heard", flush=True))
 print("here", flush=True)
 time.sleep(1)
 """
-    with subprocess.Popen(
-        [*attendant.COMMAND, "-c", code],
-        stdout=subprocess.PIPE,
-        text=True,
-        cwd=ROOT,
-        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN),
-    ) as process:
+    command = ["sh", "-c", 'trap "" HUP; exec "$@"', "sh", *attendant.COMMAND, "-c", code]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "here\n"
         process.send_signal(signal.SIGHUP)
