@@ -88,8 +88,9 @@ class Checkpoints:
                 reason = _reason(error)
             if reason is None:
                 return checkpoint
-            report(f"The checkpoint of step {step} is damaged ({reason}); trying the one before it.{mention()}")
             self._put_aside(step)
+            then = "trying the one before it" if self._manager.all_steps() else "there is no other, starting anew"
+            report(f"The checkpoint of step {step} is damaged ({reason}); {then}.{mention()}")
         return None
 
     def close(self) -> None:

@@ -34,9 +34,7 @@ def writing_output() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise UserError(
-            f"standard output could not be written ({error.strerror}); send it elsewhere, and start again."
-        ) from None
+        raise UserError(f"standard output could not be written ({error.strerror}); send it elsewhere.") from None
 
 
 def say(text: str) -> None:

@@ -31,6 +31,9 @@ def replaced(path: Path) -> Iterator[Path]:
     os.close(os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY, _mode(path)))
     try:
         yield partial
+        # Or a machine that is lost may leave the name without the content.
+        with partial.open("rb") as file:
+            os.fsync(file.fileno())
         partial.replace(path)
     finally:
         with contextlib.suppress(OSError):
@@ -44,13 +47,15 @@ def whole_file(path: Path) -> Iterator[Path]:
     Raises:
         UserError: it can't be written.
     """
-    try:
-        with replaced(path) as partial:
-            yield partial
-    except OSError as error:
-        raise UserError(
-            f"{path} could not be written ({error.strerror}); make room there, or name another --out."
-        ) from None
+    with writing(path), replaced(path) as partial:
+        yield partial
+
+
+def remove_partial(folder: Path) -> None:
+    """Remove what processes that were killed have left of files in a folder."""
+    for partial in folder.glob(".*.partial*"):
+        with contextlib.suppress(OSError):
+            partial.unlink()
 
 
 @contextlib.contextmanager

@@ -13,9 +13,11 @@ from rich.console import Console
 
 from experiments.harness.environment import describe_environment
 from experiments.harness.errors import UserError
-from experiments.harness.files import write_json, write_text
+from experiments.harness.files import read_at_most, write_json, write_text
 
 Record = dict[str, Any]
+# A million lines and more.
+_MOST_BYTES = 1 << 29
 
 
 def write_summary(
@@ -71,7 +73,7 @@ def write_records(path: Path, records: Iterable[Record]) -> None:
 def read_records(path: Path) -> list[Record]:
     """Read one JSON object per line, each with its step and seed; none where there is no file."""
     try:
-        records = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        records = [json.loads(line) for line in read_at_most(path, _MOST_BYTES).decode().splitlines()]
         if not all(isinstance(r, dict) and type(r.get("step")) is type(r.get("seed")) is int for r in records):
             raise ValueError("a line without step and seed")
         return records

@@ -40,7 +40,12 @@ class RunFiles:
     def begin(self, anew: Start, console: Console, *, resume: bool) -> Start:
         """Where the run starts: at the last checkpoint if it is resumed and has one, or else anew."""
         earlier.finish_replacement(self._folder)
+        place = earlier.staged(self._folder)
+        with files.writing(place):
+            if place.exists():
+                shutil.rmtree(place)
         if resume and earlier.can_go_on(self._folder, self._settings):
+            files.remove_partial(self._folder)
             self._open(self._folder)
             if found := self._checkpoints.restore(anew["tree"], console.print):
                 self._step, self._records = found.step, found.records
@@ -49,10 +54,6 @@ class RunFiles:
                 console.print(f"going on from step {found.step:,}")
                 return {"step": np.array(found.step), "tree": found.tree}
             self.close()
-        place = earlier.staged(self._folder)
-        with files.writing(place):
-            if place.exists():
-                shutil.rmtree(place)
         files.write_json(place / "config.json", self._settings)
         self._open(place)
         return anew
@@ -75,7 +76,7 @@ class RunFiles:
     def give_up(self, reason: str) -> None:
         """End the run, whose last state is not worth a checkpoint."""
         last = f"the last good state is the checkpoint of step {self._step:,}" if self._step else "no state was good"
-        raise UserError(f"`{self._folder.name}` can't go on: {reason}; {last}, try a smaller learning rate.")
+        raise UserError(f"`{self._folder.name}` can't go on: {reason}; {last}, look at the data and the learning rate.")
 
     def close(self) -> None:
         """Release what the checkpoints hold."""

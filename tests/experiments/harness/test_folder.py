@@ -272,6 +272,14 @@ def test_damaged_checkpoints_cost_time_but_no_results(folder: Path, whole: Path,
     assert_same(folder, whole)
 
 
+def test_what_a_killed_process_has_left_is_removed(folder: Path, whole: Path) -> None:
+    (folder / ".metrics.0123.partial.jsonl").write_text("half")
+    (folder.parent / ".line.new").mkdir()
+    start(folder, resume=True)
+    assert [path.name for path in folder.parent.iterdir()] == ["line"]
+    assert sorted(path.name for path in folder.iterdir()) == sorted(path.name for path in whole.iterdir())
+
+
 EDITS: dict[str, Callable[[list[str]], list[str]]] = {
     "all lost": lambda _: [],
     "one lost": lambda lines: lines[1:],

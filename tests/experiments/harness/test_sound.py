@@ -86,7 +86,7 @@ def test_with_the_last_one_the_run_ends_and_keeps_its_last_good_state(tmp_path: 
     with pytest.raises(
         UserError,
         match=r"^`line` can't go on: seed 11 has no finite loss at step 60: w is .*; the last"
-        r" good state is the checkpoint of step 40, try a smaller learning rate\.$",
+        r" good state is the checkpoint of step 40, look at the data and the learning rate.$",
     ):
         run(tmp_path / "line", {3: 40, 8: 60, 11: 60})
     assert sorted(path.name for path in (tmp_path / "line" / "checkpoints").iterdir()) == ["20", "40"]
@@ -112,6 +112,6 @@ def test_a_stop_on_a_bad_way_keeps_the_last_good_state(tmp_path: Path, monkeypat
 
 
 def test_without_a_good_state_there_is_no_run(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"at step 20: .*; no state was good, try a smaller"):
+    with pytest.raises(UserError, match=r"at step 20: .*; no state was good, look at"):
         run(tmp_path / "line", dict.fromkeys(SEEDS, 20))
     assert not (tmp_path / "line").exists()

@@ -124,7 +124,7 @@ def test_training_that_goes_bad_ends_with_step_model_and_layer(
     words = (
         r"error: `mlp-bn` can't go on: seed 0 has no finite \w+ at step 2: BatchNorm_0 has [^\n]*; no state was good, "
     )
-    assert re.fullmatch(words + r"try a smaller learning rate\.\n", said), said
+    assert re.fullmatch(words + r"look at the data and the learning rate.\n", said), said
 
 
 @pytest.mark.slow
