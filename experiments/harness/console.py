@@ -12,6 +12,7 @@ from typing import Any
 
 from rich.console import Console
 
+from experiments.harness import stopping
 from experiments.harness.errors import UserError
 
 # Wide and without wrapping, so that a line stays a line in a pipe or a log file.
@@ -34,7 +35,9 @@ def writing_output() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise UserError(f"standard output could not be written ({error.strerror}); send it elsewhere.") from None
+        # A program that is asked to end with its terminal has better to do than to complain of it.
+        if not stopping.asked():
+            raise UserError(f"standard output could not be written ({error.strerror}); send it elsewhere.") from None
 
 
 def say(text: str) -> None:
@@ -57,7 +60,8 @@ class _Output:
 
     def write(self, text: str) -> int:
         with writing_output():
-            return self._stream.write(text)
+            self._stream.write(text)
+        return len(text)
 
     def flush(self) -> None:
         with writing_output():

@@ -48,12 +48,13 @@ def run(config_class: type[T], args: Sequence[str] | None, work: Callable[[T, Co
         if getattr(cfg, "distributed", False) and args is None and not link.take_up():
             attendant.become()
         work(cfg, console)
-    except UserError as error:
-        if not isinstance(error, AgreedError):
-            watch.fail(f"has failed: {error}")
-        say(f"error: {error}{log.mention()}")
-        return 2
-    except (KeyboardInterrupt, Stopped):
+    except (UserError, KeyboardInterrupt, Stopped) as error:
+        # What fails after a signal, as the output does when its terminal is closed, is not what ended the program.
+        if isinstance(error, UserError) and not stopping.asked():
+            if not isinstance(error, AgreedError):
+                watch.fail(f"has failed: {error}")
+            say(f"error: {error}{log.mention()}")
+            return 2
         watch.fail("was stopped by its user")
         say(f"\nStopped. {way_on}".rstrip())
         return 128 + (stopping.asked() or signal.SIGINT)
