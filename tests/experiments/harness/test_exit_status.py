@@ -8,7 +8,9 @@ import sys
 
 import pytest
 
-from experiments.harness import program
+from experiments.harness import program, stopping
+from experiments.harness.errors import UserError
+from experiments.harness.progress import Stopped
 from experiments.mnist import __main__ as mnist
 from experiments.studies import depth
 from tests.sources import ROOT
@@ -39,6 +41,16 @@ def test_after_ctrl_c_only_what_can_be_resumed_is_said_to_be(config_class, words
 
     assert program.run(config_class, [], work) == 130
     assert capsys.readouterr().err.endswith(words)
+
+
+@pytest.mark.parametrize("error", [UserError("standard output could not be written"), Stopped()])
+def test_what_fails_after_a_signal_is_not_the_reason(error, monkeypatch, capsys):
+    def work(*_):
+        raise error
+
+    monkeypatch.setattr(stopping, "_asked", signal.SIGHUP)
+    assert program.run(Brief, [], work) == 129
+    assert capsys.readouterr().err == "\nStopped.\n"
 
 
 @pytest.mark.parametrize(
@@ -79,7 +91,7 @@ def test_a_program_that_is_run_knows_its_name():
 def test_help_that_nobody_reads_ends_in_one_line(sink: str) -> None:
     command = f"exec 3>&2; {{ {sys.executable} -m experiments.docs --help 2>&3; echo $? >&3; }} {sink}"
     said = subprocess.run(["sh", "-c", command], capture_output=True, text=True, cwd=ROOT).stderr
-    assert re.fullmatch(r"error: standard output could not be written \(.*\); send it elsewhere, .*\n2\n", said), said
+    assert re.fullmatch(r"error: standard output could not be written \(.*\); send it elsewhere\.\n2\n", said), said
 
 
 @pytest.mark.parametrize("status", [0, 2, 130, 143])
