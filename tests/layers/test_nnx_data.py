@@ -101,7 +101,7 @@ def test_statistics_in_half_precision_from_flax_are_widened():
 
 
 def test_a_dtype_that_would_cut_off_digits_is_refused():
-    with pytest.raises(TypeError, match="`dtype` must be a floating or complex dtype, got int32"):
+    with pytest.raises(TypeError, match="`dtype` must be a floating or complex dtype of at least 16 bits, got int32"):
         make(dtype=jnp.int32)(X)
 
 
