@@ -27,10 +27,11 @@ def main(args: list[str] | None = None) -> int:
 
 def work(cfg: Config, console: Console) -> None:
     """Draw the curves of all models that have results."""
-    models = [name for name in MODELS if results.read_records(cfg.out / name / "metrics.jsonl")]
-    if not models:
+    found = {name: results.read_records(cfg.out / name / "metrics.jsonl") for name in MODELS}
+    records = {name: own for name, own in found.items() if own}
+    if not records:
         raise UserError(f"`--out` must hold the results of an experiment, got {cfg.out} with none; run it first.")
-    plot(cfg.out, models)
+    plot(cfg.out, records)
     console.print(f"Drawn: {cfg.out / 'curves.png'}", soft_wrap=True)
 
 

@@ -5,14 +5,17 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
+import re
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
+from experiments.harness import files
 from experiments.harness.errors import UserError
 from experiments.harness.log import mention
 
@@ -20,18 +23,29 @@ Pytree = Any
 Record = dict[str, Any]
 
 
-class Checkpoint(NamedTuple):
-    """All that a run goes on from.
+class Measured(NamedTuple):
+    """What a run has come to, for readers that need none of its arrays.
 
     Attributes:
         step: the training steps done.
-        tree: a pytree of arrays.
+        seconds: what they took.
         records: what has been measured so far, as JSON.
     """
 
     step: int
-    tree: Pytree
+    seconds: float
     records: list[Record]
+
+
+class Checkpoint(NamedTuple):
+    """All that a run goes on from: what it has measured, and a pytree of arrays."""
+
+    measured: Measured
+    tree: Pytree
+
+
+class _DamagedError(Exception):
+    """A checkpoint can't be read, or is not what was saved under its step and these settings."""
 
 
 class Checkpoints:
@@ -57,45 +71,86 @@ class Checkpoints:
             multiprocessing_options=ocp.options.MultiprocessingOptions(primary_host=0, active_processes={0}),
         )
         # With handlers named, Orbax need not guess the layout from the newest checkpoint, which may be damaged.
-        handlers = {"tree": ocp.StandardCheckpointHandler(), "told": ocp.JsonCheckpointHandler()}
+        handlers = {"tree": ocp.StandardCheckpointHandler(), "measured": ocp.JsonCheckpointHandler()}
         with self._writing():
             folder.mkdir(parents=True, exist_ok=True)
             self._manager = ocp.CheckpointManager(folder.resolve(), options=options, item_handlers=handlers)
 
     def save(self, checkpoint: Checkpoint) -> None:
         """Save a checkpoint: whole, or not at all."""
-        told = {"records": checkpoint.records, "seal": _seal(checkpoint, self._settings)}
-        args = self._args.Composite(tree=self._args.StandardSave(checkpoint.tree), told=self._args.JsonSave(told))
+        measured, tree = checkpoint
+        seal = self._seal(measured)
+        content = {**measured._asdict(), "seal": seal, "seal_of_all": _seal_of_all(seal, tree)}
+        args = self._args.Composite(tree=self._args.StandardSave(tree), measured=self._args.JsonSave(content))
         with self._writing():
-            self._manager.save(checkpoint.step, args=args, force=True)
+            self._manager.save(measured.step, args=args, force=True)
 
     def restore(self, like: Pytree, report: Callable[[str], None]) -> Checkpoint | None:
-        """The newest undamaged checkpoint, or `None`.
+        """The newest undamaged checkpoint; `None` where there is none at all.
 
         Args:
             like: a pytree of the structure, shapes and dtypes that were saved.
-            report: is told of every damaged checkpoint, in one line.
+            report: is told of every damaged checkpoint that is put aside, in one line.
+
+        Raises:
+            UserError: all of them are damaged; they are left as they are.
         """
-        args = self._args.Composite(tree=self._args.StandardRestore(like), told=self._args.JsonRestore())
+        damaged: dict[int, str] = {}
         for step in sorted(self._manager.all_steps(), reverse=True):
             try:
-                found = self._manager.restore(step, args=args)
-                checkpoint = Checkpoint(step, found["tree"], found["told"]["records"])
-                reason = None
-                if found["told"]["seal"] != _seal(checkpoint, self._settings):
-                    reason = "it is not what was saved under this step and these settings"
-            except Exception as error:  # Orbax raises whatever its storage layers raise.
-                reason = _reason(error)
-            if reason is None:
-                return checkpoint
-            self._put_aside(step)
-            then = "trying the one before it" if self._manager.all_steps() else "there is no other, starting anew"
-            report(f"The checkpoint of step {step} is damaged ({reason}); {then}.{mention()}")
+                checkpoint = self._read(step, tree=self._args.StandardRestore(like))
+            except _DamagedError as error:
+                damaged[step] = str(error)
+                continue
+            for other, reason in damaged.items():
+                self._put_aside(other)
+                report(f"The checkpoint of step {other} is damaged ({reason}); it is put aside.{mention()}")
+            return checkpoint
+        if damaged:
+            reasons = ", ".join(f"step {step}: {reason}" for step, reason in damaged.items())
+            raise UserError(
+                f"`--resume` needs a checkpoint that can be read, but those in {self._folder} are damaged ({reasons}); "
+                "bring back copies of them, or begin anew with --overwrite instead of --resume."
+            )
         return None
+
+    def read_measured(self) -> Measured | None:
+        """What the newest checkpoint says of measurements; `None` where there is none.
+
+        Raises:
+            UserError: it is damaged.
+        """
+        step = self._manager.latest_step()
+        if step is None:
+            return None
+        try:
+            return self._read(step).measured
+        except _DamagedError as error:
+            raise UserError(
+                f"The checkpoint of step {step} in {self._folder} is damaged ({error}); --resume mends it."
+            ) from None
 
     def close(self) -> None:
         """Release what Orbax holds."""
         self._manager.close()
+
+    def _read(self, step: int, **args: Any) -> Checkpoint:
+        """A checkpoint, with its tree if there are arguments for it."""
+        try:
+            found = self._manager.restore(step, args=self._args.Composite(measured=self._args.JsonRestore(), **args))
+            content, tree = found["measured"], found["tree"] if args else None
+            measured = Measured(step, content["seconds"], content["records"])
+            seals = [content["seal"], content["seal_of_all"]]
+        except Exception as error:  # Orbax raises whatever its storage layers raise.
+            raise _DamagedError(_reason(error)) from None
+        seal = self._seal(measured)
+        if seals != [seal, _seal_of_all(seal, tree) if args else seals[1]]:
+            raise _DamagedError("it is not what was saved under this step and these settings")
+        return Checkpoint(measured, tree)
+
+    def _seal(self, measured: Measured) -> str:
+        told = json.dumps([self._settings, measured], sort_keys=True)
+        return hashlib.sha256(told.encode()).hexdigest()
 
     def _put_aside(self, step: int) -> None:
         """Out of the way, but not away: perhaps it can't be read only today, as over a network."""
@@ -109,26 +164,24 @@ class Checkpoints:
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:
         try:
-            yield
-        except (OSError, RuntimeError, ValueError) as error:  # What Orbax and its storage layers make of a full disk.
-            raise UserError(
-                f"{self._folder} could not be written ({_reason(error)}); make room there, or name another --out."
-            ) from None
+            with files.writing(self._folder):
+                yield
+        except ValueError as error:
+            # What the storage below Orbax makes of an error of the system; any other is a mistake of ours.
+            number = re.search(r"os_error_code='(\d+)'", str(error))
+            if not number:
+                raise
+            raise files.unwritable(self._folder, OSError(int(number[1]), os.strerror(int(number[1])))) from None
 
 
 def _reason(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
-    # Orbax wraps the system's words in a paragraph of its own.
-    text = str(error)
-    return (
-        "No space left on device" if "No space left" in text else (text or type(error).__name__).splitlines()[0][:120]
-    )
+    return (str(error) or type(error).__name__).splitlines()[0][:120]
 
 
-def _seal(checkpoint: Checkpoint, settings: Mapping[str, Any]) -> str:
-    told: Sequence[Any] = (checkpoint.step, settings, checkpoint.records)
-    digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode())
-    for leaf in jax.tree.leaves(checkpoint.tree):
+def _seal_of_all(seal: str, tree: Pytree) -> str:
+    digest = hashlib.sha256(seal.encode())
+    for leaf in jax.tree.leaves(tree):
         digest.update(np.ascontiguousarray(leaf).tobytes())
     return digest.hexdigest()

@@ -7,7 +7,7 @@ import dataclasses
 import io
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -61,9 +61,16 @@ class ResumableSettings(Settings):
         """For each run its settings, as JSON, by the name of its folder."""
         raise NotImplementedError
 
+    def all_runs(self) -> Iterable[str]:
+        """The names of all runs whose results its summary may have."""
+        return self.settings_of_runs()
+
     def check_earlier(self) -> None:
         """Refuse to replace earlier runs unasked, or to go on with one that had other settings."""
-        earlier.require_no_runs(self.out, self.settings_of_runs(), resume=self.resume, overwrite=self.overwrite)
+        runs = self.settings_of_runs()
+        earlier.require_no_foreign_summary(self.out, self.all_runs(), overwrite=self.overwrite)
+        earlier.require_no_runs(self.out, runs, resume=self.resume, overwrite=self.overwrite)
+        earlier.mark_replaced(self.out, runs, resume=self.resume, overwrite=self.overwrite)
 
 
 def parse(config: type[T], args: Sequence[str] | None = None, *, prog: str, description: str) -> T:

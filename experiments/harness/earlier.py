@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,12 @@ def require_no_summary(out: Path, *, overwrite: bool) -> None:
         )
 
 
+def require_no_foreign_summary(out: Path, names: Iterable[str], *, overwrite: bool) -> None:
+    """The same for a program that adds to a summary of its own, which lies beside one of the runs of these names."""
+    if not any((out / name).exists() for name in names):
+        require_no_summary(out, overwrite=overwrite)
+
+
 def require_no_runs(out: Path, runs: Mapping[str, Settings], *, resume: bool, overwrite: bool) -> None:
     """Refuse runs, given by the names of their folders in `out`, of which there are earlier ones.
 
@@ -31,7 +37,7 @@ def require_no_runs(out: Path, runs: Mapping[str, Settings], *, resume: bool, ov
         resume: admit earlier runs with the same settings.
         overwrite: admit all.
     """
-    found = []
+    found, others = [], []
     for name, settings in runs.items():
         folder = out / name
         finish_replacement(folder)
@@ -39,10 +45,17 @@ def require_no_runs(out: Path, runs: Mapping[str, Settings], *, resume: bool, ov
             raise UserError(f"`--out` must have room for a run, but {folder} is a file; name another one.")
         if overwrite or not folder.exists() or not any(folder.iterdir()):
             continue
-        if not resume:
-            found.append(f"{name} ({_describe(folder)})")
-        else:
+        if not (folder / "config.json").exists():
+            others.append(name)
+        elif resume:
             _require_same(folder, settings)
+        else:
+            found.append(f"{name} ({_describe(folder)})")
+    if others:
+        raise UserError(
+            f"`--out` must have room for the runs, but {out} has files that are no run in {', '.join(others)}; add "
+            "--overwrite to replace them, or name another one."
+        )
     if found:
         raise UserError(
             f"`--out` must be a folder without these runs, but {out} has {', '.join(found)}; add --resume to go on "
@@ -50,8 +63,25 @@ def require_no_runs(out: Path, runs: Mapping[str, Settings], *, resume: bool, ov
         )
 
 
+def mark_replaced(out: Path, names: Iterable[str], *, resume: bool, overwrite: bool) -> None:
+    """Note which runs are to give way: if the program is stopped before they have, it must not go on with them.
+
+    The mark is the folder of the staged run, made before any work. Whoever goes on with `--overwrite --resume` finds
+    it; who goes on with `--resume` alone wants the earlier run.
+    """
+    for name in names:
+        staged_run = staged(out / name)
+        with files.writing(staged_run):
+            if not overwrite and staged_run.exists():
+                shutil.rmtree(staged_run)
+            if overwrite and not resume and (out / name).exists():
+                staged_run.mkdir(exist_ok=True)
+
+
 def can_go_on(folder: Path, settings: Settings) -> bool:
-    """Whether a folder has a run with these settings."""
+    """Whether a folder has a run with these settings, which is not to be replaced."""
+    if staged(folder).exists():
+        return False
     try:
         return files.read_json(folder / "config.json") == settings
     except UserError:
@@ -96,14 +126,12 @@ def _describe(folder: Path) -> str:
     steps = (files.read_json(folder / "config.json") or {}).get("steps")
     done = max((int(path.name) for path in folder.glob("checkpoints/*") if path.name.isdecimal()), default=0)
     if not isinstance(steps, int):
-        return "files that are no run"
+        return f"{done:,} steps"
     return f"finished, {done:,} steps" if done == steps else f"stopped at step {done:,} of {steps:,}"
 
 
 def _require_same(folder: Path, settings: Settings) -> None:
-    earlier = files.read_json(folder / "config.json")
-    if earlier is None:
-        raise UserError(f"`--resume` needs the config.json of the earlier run in {folder}; name another --out.")
+    earlier = files.read_json(folder / "config.json") or {}
     # Also what only the earlier one has, or it would be found different later, and give way to a new run.
     for name in {**settings, **earlier}:
         was, wanted = (of.get(name, "nothing") for of in (earlier, settings))

@@ -64,9 +64,13 @@ def writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise UserError(
-            f"{path} could not be written ({error.strerror}); make room there, or name another --out."
-        ) from None
+        raise unwritable(path, error) from None
+
+
+def unwritable(path: Path, error: OSError) -> UserError:
+    """What to say of a path that could not be written."""
+    remedy = "make room there, or " if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
+    return UserError(f"{path} could not be written ({error.strerror}); {remedy}name another --out.")
 
 
 def write_text(path: Path, text: str) -> None:

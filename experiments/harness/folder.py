@@ -72,15 +72,14 @@ def run_in_folder(
     of_seeds = f", means of {len(seeds)} seeds" if len(seeds) > 1 else ""
     console.print(f"\n{folder.name}: {parameters:,} parameters, {steps:,} steps{of_seeds}")
     with contextlib.closing(RunFiles(folder, settings)) as own:
-        tree = {"state": fetch(state), "seconds": np.zeros(()), "left_out": np.zeros(len(seeds), bool)}
-        begin = {"step": np.zeros((), np.int64), "tree": tree}
+        tree = {"state": fetch(state), "left_out": np.zeros(len(seeds), bool)}
+        begin = {"step": np.zeros((), np.int64), "seconds": np.zeros(()), "tree": tree}
         begin = from_first(lambda: own.begin(begin, console, resume=resume), like=begin)
-        first_step, spent = int(begin["step"]), float(begin["tree"]["seconds"])
+        first_step, spent = int(begin["step"]), float(begin["seconds"])
         stopwatch = Stopwatch(spent)
 
         def content(state: training.TrainState) -> dict[str, Any]:
-            seconds, left_out = np.array(stopwatch.seconds()), sound.left_out.copy()
-            return {"state": fetch(state), "seconds": seconds, "left_out": left_out}
+            return {"state": fetch(state), "left_out": sound.left_out.copy()}
 
         sound = SoundSeeds(seeds, begin["tree"]["left_out"], explain)
 
@@ -90,8 +89,8 @@ def run_in_folder(
                 in_first(lambda: own.give_up(said[-1]))
             for line in said:
                 console.print(f"{folder.name}: {line}; it is left out")
-            evaluation, tree = sound.of(evaluation), content(state)
-            in_first(lambda: own.keep(evaluation, sound.seeds, tree))
+            evaluation, seconds, tree = sound.of(evaluation), stopwatch.seconds(), content(state)
+            in_first(lambda: own.keep(evaluation, sound.seeds, seconds, tree))
             on_evaluation(evaluation)
 
         with progress.progress(console, folder.name, steps, first_step) as on_progress:
@@ -102,7 +101,7 @@ def run_in_folder(
                 except progress.Stopped:
                     # Several processes stop at steps of their own; and a bad state would take a good one's place.
                     if jax.process_count() == 1 and sound.are_finite(state):
-                        own.keep_unevaluated(step, content(state))
+                        own.keep_unevaluated(step, stopwatch.seconds(), content(state))
                     raise
 
             training.train(

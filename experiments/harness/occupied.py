@@ -10,11 +10,12 @@ import platform
 import time
 from pathlib import Path
 
+from experiments.harness import files
 from experiments.harness.errors import UserError
 
 _NAME = ".running"
-# The files of the locks that this process holds, by their folders.
-_held: dict[Path, int] = {}
+# What this process holds, by folder: the name of the argument, and the file of the lock.
+_held: dict[Path, tuple[str, int]] = {}
 
 
 def occupy(name: str, folder: Path) -> None:
@@ -28,9 +29,12 @@ def occupy(name: str, folder: Path) -> None:
         UserError: another process has it; the sentence tells which.
     """
     key = folder.resolve()
-    if key in _held:
-        return
     path = key / _NAME
+    if key in _held:
+        if _is_at(path, _held[key][1]):
+            return
+        # Somebody has deleted the folder.
+        os.close(_held.pop(key)[1])
     # To be written too, for NFS gives no lock else.
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
     try:
@@ -51,16 +55,28 @@ def occupy(name: str, folder: Path) -> None:
         os.close(descriptor)
         occupy(name, folder)
         return
-    _held[key] = descriptor
+    _held[key] = name, descriptor
     me = {"process": os.getpid(), "host": platform.node(), "since": time.strftime("%Y-%m-%d %H:%M:%S")}
     # On a full disk the lock is as good without a name in it.
     with contextlib.suppress(OSError):
         path.write_text(json.dumps(me))
 
 
+def hold() -> None:
+    """Make sure of all folders, which somebody may have deleted under this process.
+
+    Raises:
+        UserError: as in `occupy`.
+    """
+    for folder, (name, _) in list(_held.items()):
+        with files.writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            occupy(name, folder)
+
+
 def leave_all() -> None:
     """Give all folders back."""
-    for folder, descriptor in _held.items():
+    for folder, (_, descriptor) in _held.items():
         # Before the lock is given up, or it could be another's.
         with contextlib.suppress(OSError):
             (folder / _NAME).unlink()

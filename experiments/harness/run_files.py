@@ -1,10 +1,12 @@
 """The files of one training run: `config.json`, `metrics.jsonl` and `checkpoints/`.
 
-The checkpoints know all; `metrics.jsonl` is for readers, and written anew from the last checkpoint where a run goes on.
+The checkpoints know all, and what they say is what goes on and is reported; `metrics.jsonl` is for other readers, and
+written anew from the last checkpoint where a run goes on.
 """
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from pathlib import Path
 from typing import Any
@@ -12,13 +14,26 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from experiments.harness import earlier, files, results, training
-from experiments.harness.checkpoint import Checkpoint, Checkpoints, Pytree
+from experiments.harness import earlier, files, occupied, results, training
+from experiments.harness.checkpoint import Checkpoint, Checkpoints, Measured, Pytree
 from experiments.harness.errors import UserError
 from experiments.harness.processes import activity
 
-# A step, and a tree of the state there, the seconds spent until then, and which seeds were left out.
+# A step, the seconds spent until then, and a tree of the state there.
 Start = dict[str, Any]
+
+
+def read_measured(folder: Path) -> Measured | None:
+    """What the run in a folder has measured, as its newest checkpoint says; `None` where it has none.
+
+    Raises:
+        UserError: the checkpoint is damaged, or was made with other settings than `config.json` says.
+    """
+    if not (folder / "checkpoints").is_dir():
+        return None
+    settings = files.read_json(folder / "config.json") or {}
+    with contextlib.closing(Checkpoints(folder / "checkpoints", settings)) as saved:
+        return saved.read_measured()
 
 
 class RunFiles:
@@ -40,36 +55,36 @@ class RunFiles:
     def begin(self, anew: Start, console: Console, *, resume: bool) -> Start:
         """Where the run starts: at the last checkpoint if it is resumed and has one, or else anew."""
         earlier.finish_replacement(self._folder)
-        place = earlier.staged(self._folder)
-        with files.writing(place):
-            if place.exists():
-                shutil.rmtree(place)
         if resume and earlier.can_go_on(self._folder, self._settings):
             files.remove_partial(self._folder)
             self._open(self._folder)
             if found := self._checkpoints.restore(anew["tree"], console.print):
-                self._step, self._records = found.step, found.records
-                results.write_records(self._folder / "metrics.jsonl", found.records)
-                activity.save(self._folder.name, found.step)
-                console.print(f"going on from step {found.step:,}")
-                return {"step": np.array(found.step), "tree": found.tree}
+                self._step, seconds, self._records = found.measured
+                results.write_records(self._folder / "metrics.jsonl", self._records)
+                activity.save(self._folder.name, self._step)
+                console.print(f"going on from step {self._step:,}")
+                return {"step": np.array(self._step), "seconds": np.array(seconds), "tree": found.tree}
             self.close()
+        place = earlier.staged(self._folder)
+        with files.writing(place):
+            if place.exists():
+                shutil.rmtree(place)
         files.write_json(place / "config.json", self._settings)
         self._open(place)
         return anew
 
-    def keep(self, evaluation: training.Evaluation, seeds: list[int], tree: Pytree) -> None:
+    def keep(self, evaluation: training.Evaluation, seeds: list[int], seconds: float, tree: Pytree) -> None:
         """Write an evaluation and a checkpoint."""
         self._records = self._records + results.to_records(evaluation.step, seeds, evaluation.metrics)
-        self._save(evaluation.step, tree)
+        self._save(evaluation.step, seconds, tree)
         if self._place != self._folder:
             self._replace()
 
-    def keep_unevaluated(self, step: int, tree: Pytree) -> None:
+    def keep_unevaluated(self, step: int, seconds: float, tree: Pytree) -> None:
         """Write a checkpoint between two evaluations, unless an earlier run would have to give way to it."""
         if step == self._step or (self._place != self._folder and self._folder.exists()):
             return
-        self._save(step, tree)
+        self._save(step, seconds, tree)
         if self._place != self._folder:
             self._replace()
 
@@ -92,12 +107,13 @@ class RunFiles:
     def _open(self, place: Path) -> None:
         self._place, self._saved = place, Checkpoints(place / "checkpoints", self._settings)
 
-    def _save(self, step: int, tree: Pytree) -> None:
-        # If somebody has deleted the folder under the run, it is whole again.
+    def _save(self, step: int, seconds: float, tree: Pytree) -> None:
+        # If somebody has deleted the folder under the run, it is whole again, unless another run has it now.
+        occupied.hold()
         if not (self._place / "config.json").exists():
             files.write_json(self._place / "config.json", self._settings)
         results.write_records(self._place / "metrics.jsonl", self._records)
-        self._checkpoints.save(Checkpoint(step, tree, self._records))
+        self._checkpoints.save(Checkpoint(Measured(step, seconds, self._records), tree))
         self._step = step
         activity.save(self._folder.name, step)
 

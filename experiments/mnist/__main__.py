@@ -48,6 +48,10 @@ class Config(Devices, config.ResumableSettings):
         """For each model all that its results depend on."""
         return {name: settings_of(name, self) for name in self.models}
 
+    def all_runs(self) -> tuple[str, ...]:
+        """Also those that an earlier run of the program has made."""
+        return tuple(RUNS)
+
     def common(self) -> dict[str, Any]:
         """The flags that must be the same in all processes."""
         names = ("models", "steps", "seed", "seeds", "float64", "resume", "overwrite", "devices", "process_count")
@@ -84,10 +88,10 @@ def check(cfg: Config) -> None:
 def run_all(cfg: Config, data: classifier.Examples, console: Console) -> None:
     """Train all models, then report."""
 
-    def report_all(seconds: dict[str, float]) -> None:
+    def report_all(_seconds: dict[str, float]) -> None:
         activity.leave_steps()
         if agreement.is_first():
-            report(cfg.out, seconds, console)
+            report(cfg.out, console)
 
     with results.reported(report_all) as seconds:
         training_jobs: dict[str, Callable[[Console], float]] = {

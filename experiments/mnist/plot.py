@@ -1,11 +1,12 @@
-"""The curves of the four runs, from their result files; nothing is trained here."""
+"""The curves of the four runs, from their records; nothing is trained here."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from experiments.harness import plotting, results
+from experiments.harness import plotting
+from experiments.harness.results import Record
 
 # In the tutorial's order; other folders beside theirs are left alone.
 MODELS = ("mlp-bn", "mlp", "conv-bn", "conv")
@@ -13,10 +14,9 @@ MODELS = ("mlp-bn", "mlp", "conv-bn", "conv")
 TUTORIAL_CONV_BN = {1_000: 0.578125, 2_000: 0.890625, 3_000: 0.984375, 4_000: 0.984375, 5_000: 0.984375}
 
 
-def plot(out: Path, models: Sequence[str]) -> None:
+def plot(out: Path, records: Mapping[str, Sequence[Record]]) -> None:
     """Draw `out/curves.png`: the test error of the models, and conv-bn with its two kinds of statistics."""
-    records = {name: results.read_records(out / name / "metrics.jsonl") for name in models}
-    figure, axes = plotting.new_figure(2 if "conv-bn" in models else 1)
+    figure, axes = plotting.new_figure(2 if "conv-bn" in records else 1)
     ax = axes[0]
     for (name, own), colour in zip(records.items(), plotting.COLOURS, strict=False):
         plotting.curve(ax, own, "test_acc", label=name, colour=colour, error=True)
@@ -29,9 +29,9 @@ def plot(out: Path, models: Sequence[str]) -> None:
     )
     plotting.percent_axis(ax)
     ax.legend(frameon=False)
-    if "conv-bn" in models:
+    if "conv-bn" in records:
         ax = axes[1]
-        colour = plotting.COLOURS[list(models).index("conv-bn")]
+        colour = plotting.COLOURS[list(records).index("conv-bn")]
         plotting.curve(ax, records["conv-bn"], "test_acc", label="running statistics (evaluation mode)", colour=colour)
         plotting.curve(
             ax,

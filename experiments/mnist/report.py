@@ -1,4 +1,4 @@
-"""What the four runs gave, beside what the tutorial printed: a table, a plot and a summary, from the result files."""
+"""What the four runs gave, beside what the tutorial printed: a table, a plot and a summary, from the checkpoints."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from typing import Any
 
 from rich.console import Console
 
-from experiments.harness import files, paired, results
+from experiments.harness import paired, results
+from experiments.harness.checkpoint import Measured
 from experiments.harness.errors import UserError
 from experiments.harness.results import Record
+from experiments.harness.run_files import read_measured
 from experiments.harness.tables import Table, markdown, mean_and_spread
 from experiments.mnist.plot import plot
 
@@ -25,54 +27,54 @@ PAIRS = (("mlp-bn", "mlp"), ("conv-bn", "conv"))
 METRICS = {"train_loss": "train loss", "train_acc": "train acc", "test_loss": "test loss", "test_acc": "test acc"}
 
 
-def report(out: Path, seconds: dict[str, float], console: Console) -> None:
+def report(out: Path, console: Console) -> None:
     """Write `summary.json`, `summary.md` and `curves.png` in `out`, and print the table.
 
     Args:
-        out: the folder with one folder per model.
-        seconds: what each model took that was run just now; finished models of earlier runs are reported on as well.
+        out: the folder with one folder per model, of which all finished ones are reported on.
         console: to print on.
     """
-    seconds = seconds_of_earlier(out) | seconds
-    seconds = {name: seconds[name] for name in PRINTED if name in seconds}
-    records = {name: results.read_records(out / name / "metrics.jsonl") for name in seconds}
-    # A run that was started anew and stopped is no result.
-    records = {name: own for name, own in records.items() if own and set(METRICS) <= set(own[-1])}
-    seconds = {name: seconds[name] for name in records}
-    models = {name: summarize(records[name], seconds[name]) for name in seconds}
+    measured, damaged = read_all(out)
+    records = {name: own.records for name, own in measured.items()}
+    models = {name: summarize(own) for name, own in measured.items()}
     header = ["run", *METRICS.values(), "steps", "seconds"]
     table = Table(TITLE, header, [row(name, model) for name, model in models.items()])
     notes = [
         "In parentheses: the tutorial's own numbers, from one run each.",
         *([why_modes_differ(records["conv-bn"])] if "conv-bn" in records else []),
+        *damaged,
         *results.note_left_out(records),
         *(compared(*pair, *(records[name] for name in pair)) for pair in PAIRS if set(pair) <= set(records)),
     ]
     results.write_summary(out, {"models": models}, markdown([table], notes))
-    plot(out, list(seconds))
+    plot(out, records)
 
     table.show(notes, console)
     results.name_files(out, ("summary.md", "summary.json", "curves.png"), console)
 
 
-def seconds_of_earlier(out: Path) -> dict[str, float]:
-    """What the models took that an earlier summary in the folder tells of."""
-    try:
-        summary = files.read_json(out / "summary.json") or {}
-        return {name: float(model["seconds"]) for name, model in summary["models"].items()}
-    except (UserError, KeyError, TypeError, ValueError, AttributeError):
-        # Only a convenience: a summary that can't be read is replaced.
-        return {}
+def read_all(out: Path) -> tuple[dict[str, Measured], list[str]]:
+    """What the finished models have measured, and a sentence on each that can't be believed."""
+    measured, damaged = {}, []
+    for name in PRINTED:
+        try:
+            own = read_measured(out / name)
+        except UserError as error:
+            damaged.append(f"{name} is left out. {error}")
+            continue
+        # A run that was stopped is no result.
+        if own and own.records and set(METRICS) <= set(own.records[-1]):
+            measured[name] = own
+    return measured, damaged
 
 
-def summarize(records: list[Record], seconds: float) -> dict[str, Any]:
+def summarize(measured: Measured) -> dict[str, Any]:
     """The last evaluation, one value per seed, whose examples are each counted once."""
-    steps = max(record["step"] for record in records)
-    last = [record for record in records if record["step"] == steps]
+    last = [record for record in measured.records if record["step"] == measured.step]
     return {
         **{name: [record[name] for record in last] for name in METRICS},
-        "steps": steps,
-        "seconds": round(seconds, 2),
+        "steps": measured.step,
+        "seconds": round(measured.seconds, 2),
     }
 
 

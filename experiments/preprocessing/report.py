@@ -11,6 +11,7 @@ from rich.console import Console
 
 from experiments.harness import paired, results
 from experiments.harness.results import Record
+from experiments.harness.run_files import read_measured
 from experiments.harness.tables import Table, markdown, mean_and_spread
 from experiments.preprocessing.plot import draw_curves
 
@@ -36,11 +37,7 @@ def report(
         console: to print on.
     """
     records = {
-        model: {
-            shown: results.read_records(out / name_of(model, shown) / "metrics.jsonl")
-            for shown in inputs
-            if name_of(model, shown) in seconds
-        }
+        model: {shown: records_of(out / name_of(model, shown)) for shown in inputs if name_of(model, shown) in seconds}
         for model in models
     }
     # A run that was stopped before its end has no result yet.
@@ -61,6 +58,12 @@ def report(
     draw_curves(out / "curves.png", records)
     table.show(notes, console)
     results.name_files(out, ("summary.md", "summary.json", "curves.png"), console)
+
+
+def records_of(folder: Path) -> list[Record]:
+    """What a run that was made now has measured."""
+    measured = read_measured(folder)
+    return measured.records if measured else []
 
 
 def finished(records: Sequence[Record]) -> bool:

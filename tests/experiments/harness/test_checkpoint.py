@@ -1,5 +1,6 @@
 """Checkpoints: what is saved comes back, and what is damaged is seen."""
 
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments.harness.checkpoint import Checkpoint, Checkpoints
+from experiments.harness.checkpoint import Checkpoint, Checkpoints, Measured
 from experiments.harness.errors import UserError
 from experiments.harness.training import TrainState
 
@@ -34,7 +35,7 @@ def saved(folder: Path) -> Iterator[Checkpoints]:
 
 def tree_of(value: float) -> Any:
     w = jnp.full((2, 300, 7), value) + jax.random.normal(jax.random.key(int(value)), (2, 300, 7))
-    return {"state": TrainState({"w": w}, {"n": jnp.full(2, value, jnp.int32)}, ()), "seconds": np.array(value / 3)}
+    return {"state": TrainState({"w": w}, {"n": jnp.full(2, value, jnp.int32)}, ()), "x": np.array(value / 3)}
 
 
 def like() -> Any:
@@ -43,7 +44,8 @@ def like() -> Any:
 
 def checkpoint_of(step: int, value: float | None = None) -> Checkpoint:
     tree = tree_of(step if value is None else value)
-    return Checkpoint(step, tree, [{"step": step, "seed": seed, "loss": 1 / (step + seed + 3)} for seed in (0, 1)])
+    records = [{"step": step, "seed": seed, "loss": 1 / (step + seed + 3)} for seed in (0, 1)]
+    return Checkpoint(Measured(step, step / 7, records), tree)
 
 
 def refuse(line: str) -> None:
@@ -88,12 +90,12 @@ def delete_content(step: Path) -> None:
 
 
 def delete_records(step: Path) -> None:
-    shutil.rmtree(step / "told")
+    shutil.rmtree(step / "measured")
 
 
 def another_number(step: Path) -> None:
     """A digit of a metric, which leaves valid JSON."""
-    (path,) = (step / "told").glob("metadata")
+    (path,) = (step / "measured").glob("metadata")
     text = path.read_text()
     assert "0.2" in text
     path.write_text(text.replace("0.2", "0.3", 1))
@@ -139,7 +141,7 @@ def test_of_a_damaged_one_the_one_before_is_used(damage: Callable[[Path], None],
     assert_equal(again.restore(like(), lines.append), checkpoint_of(1))
     (line,) = lines
     assert line.startswith("The checkpoint of step 2 is damaged (")
-    assert line.endswith("); trying the one before it.")
+    assert line.endswith("); it is put aside.")
     assert "\n" not in line
     # It is out of the way, and its step can be saved anew.
     again.save(checkpoint_of(2, 3))
@@ -147,17 +149,29 @@ def test_of_a_damaged_one_the_one_before_is_used(damage: Callable[[Path], None],
     again.close()
 
 
-def test_if_all_are_damaged_there_is_none(folder: Path) -> None:
-    saved = Checkpoints(folder, SETTINGS)
+def test_if_all_are_damaged_they_are_left_as_they_are(saved: Checkpoints, folder: Path) -> None:
+    """What can't be read today may be read tomorrow."""
     for step in (1, 2):
         saved.save(checkpoint_of(step))
         flip(folder / str(step))
-    lines: list[str] = []
-    assert saved.restore(like(), lines.append) is None
-    assert ["step 2" in lines[0], "step 1" in lines[1]] == [True, True]
-    # What can't be read today may be read tomorrow.
-    assert sorted(path.name for path in folder.iterdir()) == ["damaged-1", "damaged-2"]
-    saved.close()
+    with pytest.raises(UserError) as raised:
+        saved.restore(like(), refuse)
+    words = r"`--resume` needs a checkpoint that can be read, but those in \S* are damaged \(step 2: .*, step 1: .*\); "
+    assert re.fullmatch(words + "bring back copies of them, or begin anew with --overwrite .*", str(raised.value))
+    assert sorted(path.name for path in folder.iterdir()) == ["1", "2"]
+
+
+def test_what_was_measured_can_be_read_alone(saved: Checkpoints, folder: Path) -> None:
+    assert saved.read_measured() is None
+    saved.save(checkpoint_of(1))
+    saved.save(checkpoint_of(2))
+    shutil.rmtree(folder / "2" / "tree")
+    assert saved.read_measured() == checkpoint_of(2).measured
+    another_number(folder / "2")
+    with pytest.raises(
+        UserError, match=r"^The checkpoint of step 2 in .* is damaged \(it is not .*\); --resume mends it"
+    ):
+        saved.read_measured()
 
 
 def as_another_step(folder: Path) -> None:
@@ -177,16 +191,17 @@ def test_what_was_saved_otherwise_is_seen_by_the_seal(folder: Path, swap: Callab
     saved.close()
     swap(folder)
     lines: list[str] = []
+    reason = "it is not what was saved under this step and these settings"
     again = Checkpoints(folder, SETTINGS)
-    found = again.restore(like(), lines.append)
+    if swap is as_another_step:
+        with pytest.raises(UserError, match=rf"damaged \(step 2: {reason}\); bring back"):
+            again.restore(like(), lines.append)
+    else:
+        found = again.restore(like(), lines.append)
+        assert found is not None
+        assert found.measured.step == 1
+        assert lines == [f"The checkpoint of step 2 is damaged ({reason}); it is put aside."]
     again.close()
-    then = "there is no other, starting anew" if swap is as_another_step else "trying the one before it"
-    assert lines == [
-        "The checkpoint of step 2 is damaged (it is not what was saved under this step and these settings); "
-        + then
-        + "."
-    ]
-    assert found is None if swap is as_another_step else found is not None and found.step == 1
 
 
 @pytest.mark.parametrize("index", [0, 1, 2])
@@ -200,21 +215,20 @@ def test_the_seal_sees_the_last_bit_of_every_leaf(folder: Path, index: int, monk
     monkeypatch.setattr(saved._args, "StandardSave", lambda _: honest(altered))
     saved.save(checkpoint_of(1))
     monkeypatch.undo()
-    lines: list[str] = []
-    assert saved.restore(like(), lines.append) is None
-    assert len(lines) == 1
+    with pytest.raises(UserError, match=r"damaged \(step 1: it is not what was saved"):
+        saved.restore(like(), refuse)
     saved.close()
 
 
 def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(UserError, match=r"checkpoints could not be written \(Not a directory\); make room .* --out\.$"):
+    with pytest.raises(UserError, match=r"checkpoints could not be written \(Not a directory\); name another --out\.$"):
         Checkpoints(tmp_path / "file" / "checkpoints", SETTINGS)
 
 
 @pytest.mark.parametrize(
     "error",
-    [OSError(28, "No space left on device"), ValueError("RESOURCE_EXHAUSTED: a\nb [28: No space left on device]")],
+    [OSError(28, "No space left on device"), ValueError("RESOURCE_EXHAUSTED: a\nb [os_error_code='28']")],
 )
 def test_a_full_disk_is_one_line(saved: Checkpoints, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
     def fail(*args: Any, **options: Any) -> None:
@@ -222,4 +236,13 @@ def test_a_full_disk_is_one_line(saved: Checkpoints, monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(saved._manager, "save", fail)
     with pytest.raises(UserError, match=r"could not be written \(No space left on device\); make room .* --out\.$"):
+        saved.save(checkpoint_of(1))
+
+
+def test_a_mistake_of_ours_is_no_full_disk(saved: Checkpoints, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*args: Any, **options: Any) -> None:
+        raise ValueError("the tree is not fit to be saved")
+
+    monkeypatch.setattr(saved._manager, "save", fail)
+    with pytest.raises(ValueError, match="is not fit"):
         saved.save(checkpoint_of(1))

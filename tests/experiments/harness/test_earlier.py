@@ -33,11 +33,10 @@ def require(out: Path, *names: str, settings: Any = SETTINGS, resume: bool = Fal
 
 def test_earlier_runs_are_named_with_what_can_be_done(out: Path) -> None:
     with pytest.raises(UserError) as raised:
-        require(out, "a", "b", "c", "empty", "new")
+        require(out, "a", "b", "empty", "new")
     assert str(raised.value) == (
         f"`--out` must be a folder without these runs, but {out} has a (finished, 300 steps), b (stopped at step 200 "
-        "of 300), c (files that are no run); add --resume to go on with them, or --overwrite to replace them, or name "
-        "another one."
+        "of 300); add --resume to go on with them, or --overwrite to replace them, or name another one."
     )
 
 
@@ -68,9 +67,14 @@ def test_a_setting_that_only_the_earlier_run_has_is_refused_too(out: Path, value
         require(out, "a", resume=True)
 
 
-def test_files_that_are_no_run_are_not_gone_on_with(out: Path) -> None:
-    with pytest.raises(UserError, match=r"^`--resume` needs the config.json of the earlier run in .*c; name another"):
-        require(out, "c", resume=True)
+@pytest.mark.parametrize("resume", [True, False])
+def test_files_that_are_no_run_are_not_gone_on_with(out: Path, resume: bool) -> None:
+    with pytest.raises(UserError) as raised:
+        require(out, "a", "c", resume=resume)
+    assert str(raised.value) == (
+        f"`--out` must have room for the runs, but {out} has files that are no run in c; add --overwrite to replace "
+        "them, or name another one."
+    )
 
 
 @pytest.mark.parametrize("flags", [{}, {"resume": True}, {"overwrite": True}])
@@ -105,6 +109,15 @@ def test_a_summary_is_replaced_only_when_asked(tmp_path: Path) -> None:
     earlier.require_no_summary(tmp_path, overwrite=True)
     with pytest.raises(UserError, match=r"^`--out` must be a folder without results, but .* add --overwrite to repl"):
         earlier.require_no_summary(tmp_path, overwrite=False)
+
+
+def test_a_summary_beside_no_run_of_ours_is_anothers(out: Path) -> None:
+    earlier.require_no_foreign_summary(out, ["new"], overwrite=False)
+    (out / "summary.json").write_text("{}")
+    earlier.require_no_foreign_summary(out, ["new", "a"], overwrite=False)
+    earlier.require_no_foreign_summary(out, ["new"], overwrite=True)
+    with pytest.raises(UserError, match=r"^`--out` must be a folder without results"):
+        earlier.require_no_foreign_summary(out, ["new"], overwrite=False)
 
 
 @pytest.mark.parametrize("changed", [{**SETTINGS, "steps": 5}, [], "no JSON"])

@@ -17,9 +17,10 @@ import optax
 import pytest
 from rich.console import Console
 
-from experiments.harness import earlier, progress, run_files, training
+from experiments.harness import config, earlier, occupied, progress, run_files, training
 from experiments.harness import folder as folders
-from experiments.harness.checkpoint import Checkpoints
+from experiments.harness.checkpoint import Checkpoint, Checkpoints
+from experiments.harness.errors import UserError
 from experiments.harness.training import Evaluation, Problem, TrainState
 
 # Orbax stops reading at the first damaged file, and its threads then find their event loop closed.
@@ -85,10 +86,10 @@ def start(
 def final_state(folder: Path) -> Any:
     saved = Checkpoints(folder / "checkpoints", SETTINGS)
     state = training.init_state(PROBLEM, SEEDS)
-    found = saved.restore({"state": state, "seconds": np.zeros(()), "left_out": np.zeros(2, bool)}, print)
+    found = saved.restore({"state": state, "left_out": np.zeros(2, bool)}, print)
     saved.close()
     assert found is not None
-    return found.step, found.tree["state"]
+    return found.measured.step, found.tree["state"]
 
 
 def assert_same(folder: Path, whole: Path) -> None:
@@ -262,19 +263,61 @@ def test_stopped_before_its_first_evaluation_it_leaves_the_earlier_run(folder: P
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("steps", [["430"], ["400", "430"]])
-def test_damaged_checkpoints_cost_time_but_no_results(folder: Path, whole: Path, steps: list[str]) -> None:
-    for step in steps:
-        shutil.rmtree(folder / "checkpoints" / step / "tree")
+def test_a_damaged_checkpoint_costs_time_but_no_results(folder: Path, whole: Path) -> None:
+    shutil.rmtree(folder / "checkpoints" / "430" / "tree")
     said = start(folder, resume=True)
-    assert all(f"The checkpoint of step {step} is damaged" in said for step in steps)
-    assert ("going on from step 400" in said) == (steps == ["430"])
+    assert "The checkpoint of step 430 is damaged" in said
+    assert "going on from step 400" in said
     assert_same(folder, whole)
+
+
+def test_a_run_whose_checkpoints_are_all_damaged_is_left_as_it_is(folder: Path) -> None:
+    for step in ("400", "430"):
+        shutil.rmtree(folder / "checkpoints" / step / "tree")
+    before = contents(folder)
+    with pytest.raises(UserError, match=r"checkpoint that can be read, .* \(step 430: .*, step 400: .*\); bring back"):
+        start(folder, resume=True)
+    assert contents(folder) == before
+    assert [path.name for path in folder.parent.iterdir()] == ["line"]
+
+
+@pytest.mark.parametrize("overwrite", [True, False])
+def test_a_run_that_was_to_be_replaced_is_gone_on_with_only_where_that_is_asked(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, overwrite: bool
+) -> None:
+    earlier.mark_replaced(folder.parent, ["line", "other"], resume=False, overwrite=True)
+    assert sorted(path.name for path in folder.parent.iterdir()) == [".line.new", "line"]
+    earlier.mark_replaced(folder.parent, ["line", "other"], resume=True, overwrite=overwrite)
+    steps = []
+    monkeypatch.setattr(Checkpoints, "save", lambda _, checkpoint: steps.append(checkpoint.measured.step))
+    monkeypatch.setattr(earlier, "replace", lambda _: None)
+    start(folder, resume=True)
+    assert steps == ([100, 200, 300, 400, 430] if overwrite else [])
+
+
+def test_a_folder_that_was_deleted_is_made_anew(tmp_path: Path, whole: Path) -> None:
+    out = tmp_path / "out"
+    config.require_writable("--out", out)
+    write, calls = Checkpoints.save, []
+
+    def save_and_delete(self: Checkpoints, checkpoint: Checkpoint) -> None:
+        write(self, checkpoint)
+        calls.append(1)
+        if len(calls) == 2:
+            shutil.rmtree(out)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Checkpoints, "save", save_and_delete)
+        start(out / "line")
+    assert (out / ".running").exists()
+    assert_same(out / "line", whole)
+    occupied.leave_all()
 
 
 def test_what_a_killed_process_has_left_is_removed(folder: Path, whole: Path) -> None:
     (folder / ".metrics.0123.partial.jsonl").write_text("half")
     (folder.parent / ".line.new").mkdir()
+    earlier.mark_replaced(folder.parent, ["line"], resume=True, overwrite=False)
     start(folder, resume=True)
     assert [path.name for path in folder.parent.iterdir()] == ["line"]
     assert sorted(path.name for path in folder.iterdir()) == sorted(path.name for path in whole.iterdir())

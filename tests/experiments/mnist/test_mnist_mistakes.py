@@ -62,7 +62,9 @@ def test_without_data_nothing_is_touched(
 ) -> None:
     monkeypatch.setattr(mnist, "load_kept", lambda *_, **__: (_ for _ in ()).throw(error))
     (tmp_path / "summary.json").write_bytes(b"precious")
+    (tmp_path / "conv").mkdir()  # Or the summary would be another program's.
     assert mnist.main(["--out", str(tmp_path)]) == status
     assert len(capsys.readouterr().err.strip().splitlines()) == 1
-    assert [path.name for path in tmp_path.iterdir()] == ["summary.json"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["conv", "summary.json"]
+    assert not any((tmp_path / "conv").iterdir())
     assert (tmp_path / "summary.json").read_bytes() == b"precious"

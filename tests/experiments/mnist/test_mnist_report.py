@@ -1,18 +1,23 @@
-"""The table, the files and the one-line explanation, from result files made by hand."""
+"""The table, the files and the one-line explanation, from checkpoints made by hand."""
 
+import contextlib
 import io
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from rich.console import Console
 
-from experiments.harness import results
+from experiments.harness import files
+from experiments.harness.checkpoint import Checkpoint, Checkpoints, Measured
 from experiments.harness.environment import describe_environment
 from experiments.mnist import report
 
 SECONDS = {"mlp": 12.345, "conv-bn": 60.0}
+SETTINGS = {"seeds": [0, 1]}
 
 
 def write(out: Path, name: str, evaluations: dict[int, list[float]]) -> None:
@@ -23,7 +28,16 @@ def write(out: Path, name: str, evaluations: dict[int, list[float]]) -> None:
         for seed, acc in enumerate(accuracies):
             record = {"step": step, "seed": seed, "test_acc": acc, "test_loss": 1 - acc, "test_batch_stats_acc": 0.97}
             records.append({**record, "train_acc": acc + 0.01, "train_loss": 0.5 * acc} if step == last else record)
-    results.write_records(out / name / "metrics.jsonl", records)
+    save(out / name, records)
+
+
+def save(folder: Path, records: list[dict[str, Any]]) -> None:
+    """A checkpoint with these records, and the seconds of the model."""
+    files.write_json(folder / "config.json", SETTINGS)
+    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+    with contextlib.closing(Checkpoints(folder / "checkpoints", SETTINGS)) as saved:
+        measured = Measured(records[-1]["step"], SECONDS.get(folder.name, 1.0), records)
+        saved.save(Checkpoint(measured, {"w": np.zeros(1)}))
 
 
 @pytest.fixture
@@ -32,7 +46,7 @@ def reported(tmp_path: Path) -> tuple[Path, str]:
     write(tmp_path, "mlp", {500: [0.5, 0.5], 1_500: [0.96, 0.98]})
     write(tmp_path, "conv-bn", {500: [0.85, 0.95], 1_000: [0.9, 0.94], 5_000: [0.98, 0.98]})
     console = Console(file=io.StringIO(), width=160, highlight=False)
-    report.report(tmp_path, SECONDS, console)
+    report.report(tmp_path, console)
     return tmp_path, console.file.getvalue()
 
 
@@ -107,10 +121,10 @@ def test_what_is_printed_is_what_is_written(reported: tuple[Path, str]) -> None:
 
 def test_a_dense_net_alone_needs_no_explanation(tmp_path: Path) -> None:
     write(tmp_path, "mlp", {1: [0.1]})
-    report.report(tmp_path, {"mlp": 1.0}, Console(file=io.StringIO()))
+    report.report(tmp_path, Console(file=io.StringIO()))
     text = (tmp_path / "summary.md").read_text()
     assert "decay" not in text
-    assert "| mlp | 0.0500 (0.0531) | 0.1100 (0.9861) | 0.9000 | 0.1000 | 1 | 1.0 |" in text
+    assert "| mlp | 0.0500 (0.0531) | 0.1100 (0.9861) | 0.9000 | 0.1000 | 1 | 12.3 |" in text
 
 
 @pytest.mark.parametrize("name", list(report.PRINTED))
@@ -125,19 +139,46 @@ def test_finished_models_of_earlier_runs_stay_in_the_summary(reported: tuple[Pat
     out, _ = reported
     write(out, "mlp-bn", {500: [0.9, 0.9]})
     write(out, "conv", {500: [0.9, 0.9]})
-    report.report(out, {"mlp-bn": 1.0}, Console(file=io.StringIO()))
+    report.report(out, Console(file=io.StringIO()))
     models = json.loads((out / "summary.json").read_text())["models"]
-    assert {name: model["seconds"] for name, model in models.items()} == {"mlp-bn": 1.0, "mlp": 12.35, "conv-bn": 60.0}
+    assert {name: model["seconds"] for name, model in models.items()} == {
+        "mlp-bn": 1.0,
+        "mlp": 12.35,
+        "conv-bn": 60.0,
+        "conv": 1.0,
+    }
     # Started anew, and stopped before its last evaluation.
-    results.write_records(out / "mlp" / "metrics.jsonl", [{"step": 500, "seed": 0, "test_acc": 0.5}])
-    report.report(out, {"mlp-bn": 1.0}, Console(file=io.StringIO()))
-    assert list(json.loads((out / "summary.json").read_text())["models"]) == ["mlp-bn", "conv-bn"]
+    save(out / "mlp", [{"step": 500, "seed": 0, "test_acc": 0.5}])
+    report.report(out, Console(file=io.StringIO()))
+    assert list(json.loads((out / "summary.json").read_text())["models"]) == ["mlp-bn", "conv-bn", "conv"]
+
+
+def test_altered_results_are_not_believed(reported: tuple[Path, str]) -> None:
+    """Of models that are not run again, nothing but the checkpoint tells."""
+    out, _ = reported
+    before = (out / "summary.md").read_text()
+    files.write_json(out / "summary.json", {"models": {"mlp": {"seconds": 1.0}, "conv": {}}})
+    files.write_text(out / "mlp" / "metrics.jsonl", '{"step": 1500, "seed": 0, "test_acc": 0.99}\n')
+    report.report(out, Console(file=io.StringIO()))
+    assert (out / "summary.md").read_text() == before
+    (path,) = (out / "mlp" / "checkpoints" / "1500" / "measured").glob("metadata")
+    assert "0.96" in path.read_text()
+    path.write_text(path.read_text().replace("0.96", "0.97"))
+    report.report(out, Console(file=io.StringIO()))
+    text = (out / "summary.md").read_text()
+    assert "| mlp |" not in text
+    assert "| conv-bn |" in text
+    folder = out / "mlp" / "checkpoints"
+    assert (
+        f"mlp is left out. The checkpoint of step 1500 in {folder} is damaged (it is not what was saved under this "
+        "step and these settings); --resume mends it."
+    ) in text.splitlines()
 
 
 def test_the_pair_is_compared_seed_by_seed(tmp_path: Path) -> None:
     write(tmp_path, "conv-bn", {500: [0.90, 0.95]})
     write(tmp_path, "conv", {500: [0.89, 0.92]})
-    report.report(tmp_path, {"conv-bn": 1.0, "conv": 1.0}, Console(file=io.StringIO()))
+    report.report(tmp_path, Console(file=io.StringIO()))
     line = (tmp_path / "summary.md").read_text()
     assert (
         "paired over 2 seeds, ± standard error): +2.00 ± 1.00 at step 500 with running statistics, +6.50 ± 1.50" in line
@@ -150,7 +191,7 @@ def test_runs_of_other_lengths_or_seeds_are_compared_where_they_meet(tmp_path: P
     text = {}
     for name, plain in {"fewer": {500: [0.89], 1_000: [0.94]}, "no common step": {100: [0.89, 0.92]}}.items():
         write(tmp_path, "conv", plain)
-        report.report(tmp_path, {"conv-bn": 1.0, "conv": 1.0}, Console(file=io.StringIO()))
+        report.report(tmp_path, Console(file=io.StringIO()))
         text[name] = (tmp_path / "summary.md").read_text()
     assert (
         "accuracy (seed 0): +1.00 at step 500 with running statistics, +8.00 at step 500 with batch statistics, "

@@ -47,7 +47,7 @@ def test_conv_bn_is_shown_with_both_statistics_beside_the_tutorials_readings(
 ) -> None:
     write(tmp_path, "mlp-bn", {500: [0.9]})
     write(tmp_path, "conv-bn", {500: [0.5], 2_000: [0.9]}, test_batch_stats_acc=0.97)
-    plot_results.plot(tmp_path, ["mlp-bn", "conv-bn"])
+    assert plot_results.main(["--out", str(tmp_path)]) == 0
     errors, modes = drawn()
     assert errors.get_title() == "Error on all 10,000 test images"
     running, batch, printed = modes.lines
