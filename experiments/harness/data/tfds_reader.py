@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments.harness.data import tfrecord
+from experiments.harness.data import array_record_shard, tfrecord
 from experiments.harness.data.arrays import Mnist, verify
 from experiments.harness.data.errors import DamagedDataError
 from experiments.harness.data.silence import silence
@@ -90,14 +90,7 @@ def _of_tfrecord(path: Path) -> list[bytes]:
 
 
 def _of_array_record(path: Path) -> list[bytes]:
-    from array_record.python.array_record_module import ArrayRecordReader
-
-    reader = ArrayRecordReader(str(path))
-    try:
-        _require_at_most(reader.num_records(), path.name)
-        return reader.read_all()
-    finally:
-        reader.close()
+    return array_record_shard.records(path, MOST_IMAGES, MOST_BYTES)
 
 
 def _require_at_most(images: int, name: str) -> None:
