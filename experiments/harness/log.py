@@ -12,6 +12,7 @@ import sys
 import tempfile
 import threading
 import traceback
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,8 @@ def divert() -> None:
         logger.handlers, logger.propagate = [_HANDLER], False
     sys.unraisablehook = _note
     threading.excepthook = _note
+    # What Orbax had begun when it failed.
+    warnings.filterwarnings("ignore", message="coroutine .* was never awaited")
 
 
 def mention() -> str:
@@ -38,8 +41,10 @@ def mention() -> str:
 
 def _note(failure: Any) -> None:
     """A hook for exceptions that nobody can catch: of a thread, or in a finaliser."""
-    lines = traceback.format_exception(failure.exc_type, failure.exc_value, failure.exc_traceback)
-    _HANDLER.write("".join(lines))
+    # What fails for want of memory can't be told for want of memory.
+    with contextlib.suppress(Exception):
+        lines = traceback.format_exception(failure.exc_type, failure.exc_value, failure.exc_traceback)
+        _HANDLER.write("".join(lines))
 
 
 class _Handler(logging.Handler):

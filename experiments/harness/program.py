@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import signal
 import sys
@@ -19,6 +20,8 @@ from experiments.harness.processes import attendant, link, watch
 from experiments.harness.progress import Stopped
 
 T = TypeVar("T")
+# Of JAX, of Python where it finds no stack, and of the loader of libraries.
+_WANT_OF_MEMORY = re.compile("RESOURCE_EXHAUSTED|can't start new thread|failed to map segment|Cannot allocate memory")
 
 
 def run(config_class: type[T], args: Sequence[str] | None, work: Callable[[T, Console], None]) -> int:
@@ -107,4 +110,4 @@ def _way_on(config_class: type[object], name: str, args: Sequence[str]) -> str:
 
 
 def _is_want_of_memory(error: Exception) -> bool:
-    return isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error)
+    return isinstance(error, MemoryError) or bool(_WANT_OF_MEMORY.search(str(error)))

@@ -55,7 +55,12 @@ def test_what_fails_after_a_signal_is_not_the_reason(error, monkeypatch, capsys)
 
 @pytest.mark.parametrize(
     ("error", "words"),
-    [(MemoryError(), "MemoryError"), (RuntimeError("RESOURCE_EXHAUSTED: Out of memory\nat"), "RES.*ry")],
+    [
+        (MemoryError(), "MemoryError"),
+        (RuntimeError("RESOURCE_EXHAUSTED: Out of memory\nat"), "RES.*ry"),
+        (RuntimeError("can't start new thread"), "can't start new thread"),
+        (ImportError("x.so: failed to map segment from shared object"), "x.so: failed to map segment.*"),
+    ],
 )
 def test_without_memory_there_is_one_line(error, words, capsys):
     def work(*_):
