@@ -16,7 +16,8 @@ from rich.console import Console
 
 from experiments.harness import progress, training
 from experiments.harness.placement import fetch, place
-from experiments.harness.processes.agreement import from_first, in_first
+from experiments.harness.processes import watch
+from experiments.harness.processes.agreement import from_first, in_first, is_first
 from experiments.harness.run_files import RunFiles
 from experiments.harness.sound import SoundSeeds
 from experiments.harness.stopwatch import Stopwatch
@@ -99,9 +100,10 @@ def run_in_folder(
                 try:
                     on_progress(step)
                 except progress.Stopped:
-                    # Several processes stop at steps of their own; and a bad state would take a good one's place.
-                    if jax.process_count() == 1 and sound.are_finite(state):
+                    # A bad state would take a good one's place.
+                    if is_first() and sound.are_finite(state):
                         own.keep_unevaluated(step, stopwatch.seconds(), content(state))
+                    watch.stop()
                     raise
 
             training.train(

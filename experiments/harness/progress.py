@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from experiments.harness import stopping
-from experiments.harness.processes import activity
+from experiments.harness.processes import activity, watch
 
 
 class JobConsole(Console):
@@ -68,7 +68,7 @@ def progress(console: Console, name: str, total: int, done: int = 0) -> Iterator
         task = shared.add_task(name, total=total, completed=done)
 
         def on_progress(step: int) -> None:
-            if stop.is_set() or stopping.asked():
+            if watch.is_to_stop() or (stop.is_set() and not stopping.asked()):
                 raise Stopped
             activity.reach(name, step)
             shared.update(task, completed=step)

@@ -67,5 +67,9 @@ class Judge:
         """Who has not done all its work."""
         return [p for p in range(self._count) if p not in self._sights or not self._sights[p].beat.done]
 
+    def asked(self) -> int | None:
+        """The first of those that a signal has asked to end, if there is one."""
+        return min((p for p, sight in self._sights.items() if sight.beat.asked), default=None)
+
     def _name(self, finding: judgement.Finding) -> str:
         return words.name(finding.process, self._count)

@@ -18,12 +18,13 @@ STUCK_AFTER = 40.0
 
 
 class Beat(NamedTuple):
-    """A sign of life: its number, and `activity` at that time."""
+    """A sign of life: its number, `activity` at that time, and whether a signal has asked the process to end."""
 
     number: int
     begun: int
     reached: tuple[str, int] | None
     done: bool
+    asked: bool
 
 
 class Sight(NamedTuple):

@@ -61,12 +61,27 @@ def finish() -> bool:
     return True
 
 
+def is_to_stop() -> bool:
+    """Whether training is to stop here; of several processes process 0 stops, if any was asked to.
+
+    The others go on until its verdict, for it needs them to finish its dispatch. Their patience ends them else.
+    """
+    asked = stopping.asked() is not None
+    return asked if _watch is None else _watch.process == 0 and (asked or _watch.asked is not None)
+
+
+def stop() -> None:
+    """Tell the others, while this process goes on to its end, that it has stopped for whom a signal has asked."""
+    if _watch is not None:
+        _watch.stop()
+
+
 def fail(ending: str) -> bool:
     """Tell the others that this process ends, which has to leave at once then; whether there are others.
 
     Args:
-        ending: what has happened to it, as the end of a sentence. If it is only that another process is gone, this does
-            not return: the watch ends the process as soon as it knows which.
+        ending: what has happened to it, as the end of a sentence, unless `stop` has told more. If it is only that
+            another process is gone, this does not return: the watch ends the process as soon as it knows which.
     """
     if _watch is None:
         return False
@@ -77,13 +92,14 @@ def fail(ending: str) -> bool:
 
 class _Watch:
     def __init__(self, store: Store) -> None:
-        self._process, self._count, self._store = store.process, store.count, store
-        self._name = words.name(store.process, store.count)
+        self.process, self._count, self._store = store.process, store.count, store
         link.tell(joined=[store.process, store.count])
         self._state: dict[str, Any] = {"number": -1, "at_work": None, "saved": None}
         self._verdict: Verdict | None = None
         self.failed = False
-        self._failure: str | None = None
+        # Who was asked to end, as process 0 knows.
+        self.asked: int | None = None
+        self._failure: Verdict | None = None
         self._told, self._closed = threading.Event(), threading.Event()
         self._threads = [threading.Thread(target=t, daemon=True) for t in (self._talk, self._listen)]
         for thread in self._threads:
@@ -101,51 +117,60 @@ class _Watch:
             thread.join(PATIENCE)
         link.tell(finished=True)
 
+    def stop(self) -> None:
+        """Let the others know who was asked to end."""
+        process = self.process if stopping.asked() else self.asked
+        if process is not None:
+            self._failure = Verdict(process, f"{words.name(process, self._count)} was stopped by its user")
+
     def fail(self, ending: str) -> None:
         """Let the others know, unless they are the reason."""
         self.failed = True
         if _OF_THE_RUNTIME.search(ending):
             time.sleep(judgement.GONE_AFTER + PATIENCE / 2)
-        self._failure = ending
-        self._told.wait(PATIENCE)
+        self._failure = self._failure or Verdict(self.process, f"{words.name(self.process, self._count)} {ending}")
+        # If another one is the reason, its verdict ends this process too.
+        self._told.wait(PATIENCE if self._failure.process == self.process else None)
 
     def _talk(self) -> None:
         """Write into the store, and read from it; that blocks where process 0 does not answer."""
-        judge = Judge(self._count) if self._process == 0 else None
+        judge = Judge(self._count) if self.process == 0 else None
         number = 0
         while not self._closed.wait(PERIOD):
             number += 1
             # `_listen` notices when there is no answer for long.
             with contextlib.suppress(NoAnswerError):
-                beat = judgement.Beat(number, activity.begun, activity.reached, activity.done)
-                self._store.put(f"{_BEATS}/{self._process}", json.dumps(beat))
-                if self._failure is not None:
-                    self._say(Verdict(self._process, f"{self._name} {self._failure}"))
+                asked, failure = stopping.asked() is not None, self._failure
+                beat = judgement.Beat(number, activity.begun, activity.reached, activity.done, asked)
+                self._store.put(f"{_BEATS}/{self.process}", json.dumps(beat))
                 if judge is not None:
                     if verdict := judge.look(self._store.read(_BEATS)):
-                        self._say(verdict)
+                        failure = failure or verdict
+                    self.asked = judge.asked()
                     state = {"number": number, "at_work": judge.at_work(), "saved": activity.saved}
                     self._store.put(_STATE, json.dumps(state))
+                # After the state, so that who reads why it ends also knows the last checkpoint.
+                if failure is not None:
+                    self._store.put_first(_VERDICT, json.dumps(failure))
                 head = {name: json.loads(text) for name, text in self._store.read(_HEAD).items()}
                 self._state = head.get("state", self._state)
                 if "verdict" in head:
                     self._verdict = Verdict(*head["verdict"])
                     self._leave(self._verdict)
 
-    def _say(self, verdict: Verdict) -> None:
-        self._store.put_first(_VERDICT, json.dumps(verdict))
-
     def _leave(self, verdict: Verdict) -> None:
         """Tell process 0 that this one knows; process 0 waits for all that can, since the store ends with it."""
         with contextlib.suppress(NoAnswerError):
-            self._store.put(f"{_LEFT}/{self._process}", "")
+            self._store.put(f"{_LEFT}/{self.process}", "")
             deadline = time.monotonic() + PATIENCE
             present = self._count if verdict.hears else self._count - 1
-            while self._process == 0 and time.monotonic() < deadline and len(self._store.read(_LEFT)) < present:
+            while self.process == 0 and time.monotonic() < deadline and len(self._store.read(_LEFT)) < present:
                 time.sleep(PERIOD / 10)
-        if self._failure is not None and verdict.process == self._process:
+        if self._failure is not None and verdict.process == self.process:
             self._closed.set()
             self._told.set()
+        elif number := stopping.asked():
+            stopping.end(number)
         else:
             self._end(verdict.reason)
 

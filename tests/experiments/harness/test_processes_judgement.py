@@ -16,7 +16,9 @@ def watched(*rows, until):
             if time == now:
                 beats |= changed
         # The last beat of who is gone stays in the store.
-        store |= {p: Beat(now, begun, ("run", begun), done) for p, (begun, done) in beats.items() if begun is not None}
+        store |= {
+            p: Beat(now, begun, ("run", begun), done, False) for p, (begun, done) in beats.items() if begun is not None
+        }
         sights = update(sights, store, float(now))
     return sights
 
@@ -79,7 +81,9 @@ def looks(clock, judge, beats, *, seconds):
     verdicts = []
     for _ in range(seconds):
         clock[0] += 1
-        new = {p: json.dumps(Beat(int(clock[0]), begun, reached, False)) for p, (begun, reached) in beats.items()}
+        new = {
+            p: json.dumps(Beat(int(clock[0]), begun, reached, False, False)) for p, (begun, reached) in beats.items()
+        }
         verdicts.append(judge.look({str(p): text for p, text in new.items()}))
     return verdicts
 
@@ -126,5 +130,12 @@ def test_after_a_rest_of_the_judge_nobody_is_accused(clock):
 def test_at_work_is_who_has_not_said_that_all_is_done(clock):
     court = judge.Judge(3)
     assert court.at_work() == [0, 1, 2]
-    court.look({"0": json.dumps(Beat(1, 7, None, True)), "1": json.dumps(Beat(1, 7, None, False))})
+    court.look({"0": json.dumps(Beat(1, 7, None, True, False)), "1": json.dumps(Beat(1, 7, None, False, False))})
     assert court.at_work() == [1, 2]
+
+
+def test_asked_to_end_is_the_first_whose_beat_says_so(clock):
+    court = judge.Judge(3)
+    for asked, first in (([], None), ([2], 2), ([1, 2], 1), ([0, 1], 0)):
+        court.look({str(p): json.dumps(Beat(1, 7, None, False, p in asked)) for p in range(3)})
+        assert court.asked() == first

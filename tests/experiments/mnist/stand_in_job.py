@@ -1,6 +1,7 @@
 """The main program on a few random images, as a command: `python -m tests.experiments.mnist.stand_in_job ...`.
 
-So that something can happen to it while it trains, a step takes its time: `PAUSE` seconds.
+So that something can happen to it while it trains, a dispatch takes its time: `PAUSE` seconds. There are two steps in
+each, and `EVALUATE_EVERY` steps between evaluations.
 """
 
 import os
@@ -11,6 +12,7 @@ import pytest
 from experiments.harness import program, progress
 from experiments.harness.processes import activity
 from experiments.mnist import __main__ as mnist
+from experiments.tutorial import runs
 from tests.experiments import stand_in
 
 
@@ -24,6 +26,7 @@ reach = activity.reach
 if __name__ == "__main__":
     patch = pytest.MonkeyPatch()
     stand_in.shrink(patch)
+    patch.setattr(runs, "EVALUATE_EVERY", int(os.environ.get("EVALUATE_EVERY", "2")))
     patch.setattr(mnist, "load_kept", stand_in.load_stand_in)
     patch.setattr(progress.activity, "reach", reach_slowly)
     program.leave(mnist.main())

@@ -1,4 +1,4 @@
-"""One of two processes of the main program is killed; with --resume, the results are those of an undisturbed run."""
+"""One of two processes is killed, or stopped; with --resume, the results are those of an undisturbed run."""
 
 import contextlib
 import json
@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +23,14 @@ from tests.sources import ROOT
 pytestmark = pytest.mark.slow
 
 # Attended from the start, a process is spared the imports that are needed to read the flags.
+EVERY = 10
 JOB = ["-m", "tests.experiments.mnist.stand_in_job", "--models", "mlp-bn", "--steps", "40", "--float64"]
 
 
-def start(out: Path, *flags: str) -> subprocess.Popen[str]:
+def start(out: Path, *flags: str, pause: float = 0.3) -> subprocess.Popen[str]:
     environment = {
+        "PAUSE": str(pause),
+        "EVALUATE_EVERY": str(EVERY),
         "JAX_PLATFORMS": "cpu",
         "JAX_NUM_CPU_DEVICES": "1",
         "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
@@ -42,12 +46,12 @@ def start(out: Path, *flags: str) -> subprocess.Popen[str]:
     )
 
 
-def start_two(out: Path, *flags: str) -> list[subprocess.Popen[str]]:
+def start_two(out: Path, *flags: str, pause: float = 0.3) -> list[subprocess.Popen[str]]:
     with contextlib.closing(socket.socket()) as probe:
         probe.bind(("localhost", 0))
         address = f"localhost:{probe.getsockname()[1]}"
     common = ("--distributed", "--coordinator-address", address, "--process-count", "2", *flags)
-    return [start(out, *common, "--process-id", str(p)) for p in (0, 1)]
+    return [start(out, *common, "--process-id", str(p), pause=pause) for p in (0, 1)]
 
 
 def ends(processes: list[subprocess.Popen[str]]) -> list[tuple[int, str, str]]:
@@ -63,6 +67,20 @@ def ends(processes: list[subprocess.Popen[str]]) -> list[tuple[int, str, str]]:
 def records(out: Path) -> list[dict[str, Any]]:
     path = out / "mlp-bn" / "metrics.jsonl"
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def stop(processes: list[subprocess.Popen[str]], number: int, *which: int) -> list[tuple[int, str, str]]:
+    """Send a signal to some as soon as they are about to train."""
+    assert processes[0].stdout is not None
+    while (line := processes[0].stdout.readline()) and "parameters, " not in line:
+        pass
+    for process in which:
+        processes[process].send_signal(number)
+    return ends(processes)
+
+
+def last_checkpoint(out: Path) -> int:
+    return max(int(path.name) for path in (out / "mlp-bn" / "checkpoints").iterdir())
 
 
 def bytes_of(out: Path) -> dict[str, bytes]:
@@ -82,19 +100,24 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def killed(folder: Path) -> dict[str, Any]:
-    """An undisturbed run, and beside it one whose process 1 is killed after an evaluation."""
+    """An undisturbed run, beside it one whose process 1 is killed, and while this is noticed, one that is stopped."""
     undisturbed, disturbed = start_two(folder / "undisturbed"), start_two(folder / "disturbed")
-    while len(records(folder / "disturbed")) < 5:
+    while not records(folder / "disturbed"):
         assert disturbed[0].poll() is None, ends([*undisturbed, *disturbed])
         time.sleep(0.1)
     pid = disturbed[1].pid
     (child,) = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     os.kill(int(child), signal.SIGKILL)
     when = time.monotonic()
-    said = ends(disturbed)
-    seconds = time.monotonic() - when
+    with ThreadPoolExecutor(1) as pool:
+        ending = pool.submit(lambda: (ends(disturbed), time.monotonic() - when))
+        stopped = stop(start_two(folder / "stopped", pause=2), signal.SIGTERM, 1)
+        kept = last_checkpoint(folder / "stopped")
+        resumed = ends(start_two(folder / "stopped", "--resume"))
+        said, seconds = ending.result()
     shutil.copytree(folder / "disturbed", folder / "by one")
-    return {"undisturbed": ends(undisturbed), "disturbed": said, "seconds": seconds}
+    seen = {"undisturbed": ends(undisturbed), "disturbed": said, "seconds": seconds}
+    return {**seen, "stopped": stopped, "kept": kept, "resumed": resumed}
 
 
 def test_both_end_with_a_line_that_names_the_last_checkpoint(folder: Path, killed: dict[str, Any]) -> None:
@@ -112,11 +135,24 @@ def test_both_end_with_a_line_that_names_the_last_checkpoint(folder: Path, kille
 
 def test_resumed_by_two_it_is_the_undisturbed_run_to_the_last_bit(folder: Path, killed: dict[str, Any]) -> None:
     assert [end[0] for end in killed["undisturbed"]] == [0, 0]
-    assert len(records(folder / "disturbed")) < 20
+    assert len(records(folder / "disturbed")) < 40 / EVERY
     resumed = ends(start_two(folder / "disturbed", "--resume"))
     assert [(end[0], end[2]) for end in resumed] == [(0, ""), (0, "")]
     assert "going on from step " in resumed[0][1]
     assert bytes_of(folder / "disturbed") == bytes_of(folder / "undisturbed")
+
+
+def test_a_signal_to_the_one_that_does_not_write_keeps_the_last_dispatch(folder: Path, killed: dict[str, Any]) -> None:
+    (first, other), kept = killed["stopped"], killed["kept"]
+    assert 0 < kept < EVERY
+    reason = "error: process 1 of 2 was stopped by its user"
+    way_on = f"the last checkpoint of mlp-bn is of step {kept}: the same command with --resume goes on."
+    assert (first[0], first[2]) == (75, f"{reason}; {way_on}\n")
+    assert other[0] == 128 + signal.SIGTERM
+    assert other[2].startswith("\nStopped. What was finished is kept; to go on: ")
+    assert [(end[0], end[2]) for end in killed["resumed"]] == [(0, ""), (0, "")]
+    assert f"going on from step {kept}\n" in killed["resumed"][0][1]
+    assert bytes_of(folder / "stopped") == bytes_of(folder / "undisturbed")
 
 
 def test_resumed_by_one_it_is_the_undisturbed_run_to_rounding(folder: Path, killed: dict[str, Any]) -> None:
