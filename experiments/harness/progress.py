@@ -68,6 +68,7 @@ def progress(console: Console, name: str, total: int, done: int = 0) -> Iterator
         task = shared.add_task(name, total=total, completed=done)
 
         def on_progress(step: int) -> None:
+            # After a signal, `stop` says no more than that.
             if watch.is_to_stop() or (stop.is_set() and not stopping.asked()):
                 raise Stopped
             activity.reach(name, step)

@@ -62,16 +62,16 @@ def finish() -> bool:
 
 
 def is_to_stop() -> bool:
-    """Whether training is to stop here; of several processes process 0 stops, if any was asked to.
+    """Whether training is to stop here, for a signal. Of several processes the first stops, whichever was asked to.
 
-    The others go on until its verdict, for it needs them to finish its dispatch. Their patience ends them else.
+    It needs the others to finish its dispatch, so these go on until its verdict, or to the end of their patience.
     """
-    asked = stopping.asked() is not None
+    asked = bool(stopping.asked())
     return asked if _watch is None else _watch.process == 0 and (asked or _watch.asked is not None)
 
 
 def stop() -> None:
-    """Tell the others, while this process goes on to its end, that it has stopped for whom a signal has asked."""
+    """Tell the others that training has stopped, and for whom; this process goes on to its own end meanwhile."""
     if _watch is not None:
         _watch.stop()
 
@@ -97,7 +97,7 @@ class _Watch:
         self._state: dict[str, Any] = {"number": -1, "at_work": None, "saved": None}
         self._verdict: Verdict | None = None
         self.failed = False
-        # Who was asked to end, as process 0 knows.
+        # Who was asked to end, as far as process 0 knows.
         self.asked: int | None = None
         self._failure: Verdict | None = None
         self._told, self._closed = threading.Event(), threading.Event()
@@ -140,7 +140,7 @@ class _Watch:
             number += 1
             # `_listen` notices when there is no answer for long.
             with contextlib.suppress(NoAnswerError):
-                asked, failure = stopping.asked() is not None, self._failure
+                asked, failure = bool(stopping.asked()), self._failure
                 beat = judgement.Beat(number, activity.begun, activity.reached, activity.done, asked)
                 self._store.put(f"{_BEATS}/{self.process}", json.dumps(beat))
                 if judge is not None:

@@ -1,15 +1,21 @@
 """Progress: live on a terminal, nothing but plain lines anywhere else."""
 
+import contextlib
 import io
 import re
+import signal
+import threading
 import time
+import types
 from collections.abc import Callable
 
 import pytest
 from rich.console import Console
 
+from experiments.harness import stopping
 from experiments.harness.console import make_console
-from experiments.harness.progress import progress
+from experiments.harness.processes import watch
+from experiments.harness.progress import JobConsole, Stopped, bars, progress
 
 
 def terminal(clock: Callable[[], float] = time.monotonic) -> tuple[Console, io.StringIO]:
@@ -66,3 +72,29 @@ def test_a_terminal_stays_usable_after_ctrl_c() -> None:
     with pytest.raises(KeyboardInterrupt), progress(console, "mlp", 10):
         raise KeyboardInterrupt
     assert file.getvalue().rfind("\x1b[?25h") > file.getvalue().rfind("\x1b[?25l") >= 0
+
+
+@pytest.mark.parametrize(
+    ("process", "here", "known", "stops"),
+    [
+        (None, None, None, False),
+        (None, signal.SIGTERM, None, True),
+        (0, None, None, False),
+        (0, signal.SIGTERM, None, True),
+        (0, None, 1, True),
+        (1, None, None, False),
+        (1, signal.SIGTERM, None, False),
+    ],
+)
+def test_of_several_processes_the_first_stops_whichever_a_signal_has_asked(
+    monkeypatch: pytest.MonkeyPatch, process: int | None, here: int | None, known: int | None, stops: bool
+) -> None:
+    watching = process is not None
+    monkeypatch.setattr(watch, "_watch", types.SimpleNamespace(process=process, asked=known) if watching else None)
+    monkeypatch.setattr(stopping, "asked", lambda: here)
+    job = JobConsole(Console(), io.StringIO(), bars(Console()), threading.Event())
+    # Then the job itself is asked to stop, as it is after a signal; without one, another job has failed.
+    for ends in (stops, stops or not here):
+        with progress(job, "mlp", 10) as step, pytest.raises(Stopped) if ends else contextlib.nullcontext():
+            step(1)
+        job.stop.set()

@@ -17,6 +17,7 @@ import jax
 import numpy as np
 import pytest
 
+from experiments.harness import stopping
 from experiments.harness.processes import attendant
 from tests.sources import ROOT
 
@@ -69,11 +70,14 @@ def records(out: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
-def stop(processes: list[subprocess.Popen[str]], number: int, *which: int) -> list[tuple[int, str, str]]:
-    """Send a signal to some as soon as they are about to train."""
+def stop(
+    processes: list[subprocess.Popen[str]], number: int, *which: int, later: float = 0
+) -> list[tuple[int, str, str]]:
+    """Send a signal to some as soon as they are about to train, or some seconds later."""
     assert processes[0].stdout is not None
     while (line := processes[0].stdout.readline()) and "parameters, " not in line:
         pass
+    time.sleep(later)
     for process in which:
         processes[process].send_signal(number)
     return ends(processes)
@@ -153,6 +157,30 @@ def test_a_signal_to_the_one_that_does_not_write_keeps_the_last_dispatch(folder:
     assert [(end[0], end[2]) for end in killed["resumed"]] == [(0, ""), (0, "")]
     assert f"going on from step {kept}\n" in killed["resumed"][0][1]
     assert bytes_of(folder / "stopped") == bytes_of(folder / "undisturbed")
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("which", [(0,), (1,), (0, 1)])
+@pytest.mark.parametrize("number", stopping.SIGNALS)
+def test_each_signal_to_one_or_to_all(
+    folder: Path, killed: dict[str, Any], tmp_path: Path, number: int, which: tuple[int, ...]
+) -> None:
+    shutil.copytree(folder / "cache", tmp_path / "cache")
+    # In the second interval between evaluations; the first ends after 2 s of pauses.
+    said = stop(start_two(tmp_path / "out", pause=0.4), number, *which, later=3)
+    kept = last_checkpoint(tmp_path / "out")
+    print([end[0] for end in said], kept)
+    for process, (status, _, err) in enumerate(said):
+        if process in which:
+            assert status == 128 + number
+            assert err.startswith("\nStopped. What was finished is kept; to go on: ")
+        else:
+            reason = f"error: process {which[0]} of 2 was stopped by its user"
+            way_on = f"the last checkpoint of mlp-bn is of step {kept}: the same command with --resume goes on."
+            assert (status, err) == (75, f"{reason}; {way_on}\n")
+    resumed = ends(start_two(tmp_path / "out", "--resume", pause=0))
+    assert [(end[0], end[2]) for end in resumed] == [(0, ""), (0, "")]
+    assert bytes_of(tmp_path / "out") == bytes_of(folder / "undisturbed")
 
 
 def test_resumed_by_one_it_is_the_undisturbed_run_to_rounding(folder: Path, killed: dict[str, Any]) -> None:
