@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from experiments.harness import program, progress
+from experiments.harness import program, progress, stopping
 from experiments.harness.processes import activity
 from experiments.mnist import __main__ as mnist
 from experiments.tutorial import runs
@@ -26,6 +26,8 @@ reach = activity.reach
 if __name__ == "__main__":
     patch = pytest.MonkeyPatch()
     stand_in.shrink(patch)
+    # For a machine that is busy with other tests; an attendant waits hardly longer.
+    patch.setattr(stopping, "PATIENCE", 14.0)
     patch.setattr(runs, "EVALUATE_EVERY", int(os.environ.get("EVALUATE_EVERY", "2")))
     patch.setattr(mnist, "load_kept", stand_in.load_stand_in)
     patch.setattr(progress.activity, "reach", reach_slowly)
