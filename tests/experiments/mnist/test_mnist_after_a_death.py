@@ -162,7 +162,7 @@ def test_each_signal_to_one_or_to_all(
     folder: Path, killed: dict[str, Any], tmp_path: Path, number: int, which: tuple[int, ...]
 ) -> None:
     shutil.copytree(folder / "cache", tmp_path / "cache")
-    # In the second interval between evaluations; the first ends after 2 s of pauses.
+    # In the second interval between evaluations, unless the machine is busy.
     said = stop(start_two(tmp_path / "out", pause=0.4), number, *which, later=3)
     kept = last_checkpoint(tmp_path / "out")
     print([end[0] for end in said], kept)
