@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -41,6 +42,12 @@ BAD_CALLS = [
         call(groups=[[0], [1]]),
         TypeError,
         r"`groups` must hold labels .*, as strings or ints, got \[0\]",
+    ),
+    (
+        "groups-arrays",
+        call(groups=[*jnp.arange(2)]),
+        TypeError,
+        r"`groups` must hold labels .*, as strings or ints, got Array\(0, .*\)\.$",
     ),
     ("groups-few", call(groups=[0]), ValueError, "`groups` must have one label for each batch, got 1 for 2 or more b"),
     ("groups-many", call(groups=[0, 1, 1]), ValueError, "`groups` must have one label for each batch, got 3 for 2 bat"),

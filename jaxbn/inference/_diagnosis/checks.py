@@ -37,10 +37,13 @@ def labels(groups: Any) -> list[Hashable] | None:
         raise TypeError(f"`groups` must be a list with one label for each batch, got {type(groups).__name__}.")
     found = groups.tolist() if hasattr(groups, "tolist") else list(groups)
     for label in found:
-        if not isinstance(label, Hashable):
+        try:
+            hash(label)
+        except TypeError:
+            # Tried, since an array, or a tuple of lists, only looks `Hashable`.
             raise TypeError(
                 f"`groups` must hold labels that can be told apart, as strings or ints, got {shown(label)}."
-            )
+            ) from None
     return found
 
 
