@@ -30,12 +30,21 @@ def shown(value: object) -> str:
     return " ".join(reprlib.repr(value).split())
 
 
+def is_reference(value: Any) -> bool:
+    """A reference of JAX, or a list with one: inside of `jit` it would be read for ever, as a list without an end."""
+    return isinstance(value, jax.Ref) or (isinstance(value, list | tuple) and any(map(is_reference, value)))
+
+
+def no_reference(name: str, value: Any) -> None:
+    if is_reference(value):
+        raise TypeError(f"`{name}` must be an array, got a Ref; read it with ref[...].")
+
+
 def array(value: ArrayLike, name: str) -> jax.Array:
-    # A reference would be read for ever, as a list without an end.
+    no_reference(name, value)
     with contextlib.suppress(TypeError, ValueError, OverflowError):
-        if not isinstance(value, jax.Ref):
-            # Of a NumPy array `asarray` makes two copies.
-            return jnp.asarray(jax.device_put(value) if isinstance(value, np.ndarray) else value)
+        # Of a NumPy array `asarray` makes two copies.
+        return jnp.asarray(jax.device_put(value) if isinstance(value, np.ndarray) else value)
     raise TypeError(f"`{name}` must be an array, got {type(value).__name__}; convert it with jnp.asarray.")
 
 
@@ -73,8 +82,9 @@ def axes(axis: int | Sequence[int], ndim: int) -> tuple[int, ...]:
 
 def weights(mask: ArrayLike) -> jax.Array:
     made: Any = None
+    no_reference("mask", mask)
     with contextlib.suppress(TypeError, ValueError, OverflowError):
-        made = None if isinstance(mask, jax.Ref) else jnp.asarray(mask)
+        made = jnp.asarray(mask)
     if not is_array(made, jnp.bool_, jnp.integer, jnp.floating):
         got = type(mask).__name__ if made is None else made.dtype
         raise TypeError(f"`mask` must be bool or real weights, got {got}.")
@@ -108,7 +118,7 @@ def flag(name: str, value: Any) -> bool | jax.Array:
         raise TypeError(f"`{name}` must be a bool, got an array of {value.dtype}; compare it with something.")
     if value.shape != ():
         raise ValueError(f"`{name}` must be a scalar, got the shape {value.shape}; jax.vmap takes one per member.")
-    return jnp.asarray(value)
+    return array(value, name)
 
 
 def momentum(value: Any) -> None:
@@ -212,7 +222,7 @@ def initial(
 ) -> jax.Array:
     value = drawn(name, init, key, shape, dtype)
     with contextlib.suppress(TypeError, ValueError, OverflowError):
-        value = jnp.asarray(value)
+        value = value if is_reference(value) else jnp.asarray(value)
     kind = jnp.number if jnp.issubdtype(dtype, jnp.complexfloating) else jnp.floating
     if not is_array(value, kind, jnp.integer, jnp.bool_):
         raise TypeError(f"`{name}` must return an array of {dtype}, got {_kind(value)}.")
@@ -318,8 +328,8 @@ def state_values(state: Any) -> None:
 
 
 def _kind(value: Any) -> Any:
-    """Its dtype, if it has one, or its type."""
-    return getattr(value, "dtype", type(value).__name__)
+    """Its dtype, if it is an array, or its type."""
+    return value.dtype if hasattr(value, "astype") and hasattr(value, "dtype") else type(value).__name__
 
 
 def _values(name: str, part: np.ndarray, wrong: np.ndarray, words: str) -> None:

@@ -23,6 +23,7 @@ def mapping(argument: str, value: Any) -> Mapping[Any, Any]:
 
 def array(label: str, value: Any) -> np.ndarray:
     known(label, value)
+    _checks.no_reference(label, value)
     try:
         return np.asarray(value)
     except (TypeError, ValueError, RuntimeError):

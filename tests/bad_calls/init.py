@@ -78,6 +78,12 @@ ROWS = [
         "`bias_init` must return an array of float32, got str",
     ),
     (
+        "init-reference",
+        init(bias_init=lambda *_: jax.new_ref(X[0])),
+        TypeError,
+        "`bias_init` must return an array of float32, got Ref",
+    ),
+    (
         "init-complex",
         init(mean_init=lambda *_: Z[0]),
         TypeError,

@@ -7,11 +7,24 @@ import numpy as np
 from jaxbn import BatchNormParams, BatchNormState, init_state, normalize
 from tests.bad_calls.calls import IMAGES, ONES, PARAMS, STATE, X, Z, bn, moments
 
+
+def in_jit(x=X, **options):
+    """Where JAX reads a reference for ever."""
+    return lambda: jax.jit(bn(x, **options))()
+
+
 # A readable id, the call, the error, and words that it must say.
 ROWS = [
     ("x-is-no-array", bn("data"), TypeError, "`x` must be an array, got str; convert it with jnp.asarray"),
     ("x-is-object", bn(object()), TypeError, "`x` must be an array, got object; convert it with jnp.asarray"),
     ("x-is-missing", bn(None), TypeError, "`x` must be an array, got NoneType; convert it with jnp.asarray"),
+    (
+        "x-reference",
+        in_jit(jax.new_ref(X)),
+        TypeError,
+        r"`x` must be an array, got a Ref; read it with ref\[\.\.\.\]",
+    ),
+    ("x-references", in_jit([jax.new_ref(X[0])]), TypeError, "`x` must be an array, got a Ref; read it with ref"),
     ("x-int", bn(jnp.ones([5, 3], int)), TypeError, r"`x` must be floating or complex, got int32; .*astype"),
     ("x-bool", moments(X > 0), TypeError, "`x` must be floating or complex, got bool"),
     ("x-uint8", bn(np.ones([5, 3], "uint8")), TypeError, "`x` must be floating or complex, got uint8"),
@@ -37,11 +50,13 @@ ROWS = [
         r"`mask` must have as many .* `x` \(3,\), got the shape \(5, 3\)",
     ),
     ("mask-is-no-array", bn(mask="all"), TypeError, "`mask` must be bool or real weights, got str"),
+    ("mask-reference", in_jit(mask=jax.new_ref(X)), TypeError, "`mask` must be an array, got a Ref; read it with ref"),
     ("mask-shape", moments(mask=X[:4] > 0), ValueError, r"`mask` must broadcast to `x` .*, got the shape \(4, 3\)"),
     ("train-int", bn(train=1), TypeError, "`train` must be a bool, got 1"),
     ("train-none", bn(train=None), TypeError, "`train` must be a bool, got None"),
     ("train-float", bn(train=X[0, 0]), TypeError, "`train` must be a bool, got an array of float32; compare it"),
     ("train-shape", bn(train=X[0] > 0), ValueError, r"`train` must be a scalar, got the shape \(3,\); jax.vmap"),
+    ("train-reference", bn(train=jax.new_ref(X[0, 0] > 0)), TypeError, "`train` must be an array, got a Ref; read it"),
     ("epsilon-below", bn(epsilon=-1e-5), ValueError, "`epsilon` must be finite and at least 0, got -1e-05"),
     ("epsilon-inf", bn(epsilon=float("inf")), ValueError, "`epsilon` must be finite and at least 0, got inf"),
     ("epsilon-shape", bn(epsilon=ONES), ValueError, r"`epsilon` must be a scalar, got the shape \(3,\)"),
@@ -117,7 +132,7 @@ ROWS = [
         "scale-shape-alone",
         bn(params=BatchNormParams(jax.eval_shape(lambda: ONES), None)),
         TypeError,
-        "`params.scale` must be an array, got float32; convert it with jnp.asarray",
+        "`params.scale` must be an array, got ShapeDtypeStruct; convert it with jnp.asarray",
     ),
     (
         "bias-masked",
