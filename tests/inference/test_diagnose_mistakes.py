@@ -102,6 +102,11 @@ def test_every_message_is_in_the_table():
     assert not unheard(own_checks, [row[1] for row in BAD_CALLS])
 
 
+def test_a_count_that_is_no_array_is_none():
+    state = STATE._replace(count=jax.new_ref(STATE.count))
+    assert diagnose(one, state, TWO[:1], step=0).codes == diagnose(one, STATE, TWO[:1]).codes
+
+
 @pytest.mark.slow
 def test_labels_come_in_any_list():
     for groups in ((0, 1), np.array([0, 1]), iter("ab"), ["a", None]):

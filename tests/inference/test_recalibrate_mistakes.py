@@ -93,6 +93,7 @@ BAD_CALLS = [
     ("batches-none", call(batches=None), TypeError, "got NoneType; give what `apply` takes, in a list"),
     ("batches-text", call(batches="data"), TypeError, "`batches` must be an array or an iterable of .*, got str; give"),
     ("batches-bytes", call(batches=b"data"), TypeError, "`batches` must be an array or an iterable of .*, got bytes;"),
+    ("batches-reference", call(batches=jax.new_ref(X)), TypeError, "`batches` must be an array or .*, got Ref; give"),
     ("batches-dict", call(batches={"image": X}), TypeError, "`batches` must .*, got dict; a single batch is one in a"),
     ("no-batches", call(batches=[]), ValueError, "`batches` must hold at least one batch, got none; an iterator can"),
     ("used-up", call(batches=iter([])), ValueError, "got none; an iterator can be read only once"),

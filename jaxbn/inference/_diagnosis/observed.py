@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from jaxbn._checks import is_array
 from jaxbn.inference._diagnosis import checks as _checks
 from jaxbn.inference._population import checks as shared
 from jaxbn.inference._population.leaves import running
@@ -136,7 +137,7 @@ def _observed(model: Model, layer: Layer, now: Data, right: Data, step: int | No
 
 def _updates(model: Model, layer: Layer, step: int | None) -> int | None:
     count = model.beside(layer.mean, "count")
-    if count is not None and np.issubdtype(getattr(count, "dtype", np.float64), np.integer) and np.size(count):
+    if is_array(count, np.integer) and np.size(count):
         return int(np.min(count))
     return None if step is None else operator.index(step)
 

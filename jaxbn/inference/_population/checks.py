@@ -19,7 +19,7 @@ def function(apply: Any) -> None:
 
 def iterable(batches: Any) -> Any:
     single = isinstance(batches, Mapping)
-    if single or isinstance(batches, str | bytes) or not any(hasattr(batches, way) for way in _ITERABLE):
+    if single or isinstance(batches, str | bytes | jax.Ref) or not any(hasattr(batches, way) for way in _ITERABLE):
         raise TypeError(
             f"`batches` must be an array or an iterable of batches, got {type(batches).__name__}; "
             + ("a single batch is one in a list." if single else "give what `apply` takes, in a list.")
