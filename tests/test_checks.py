@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from jaxbn import _checks, batch_norm, init_batch_norm
+from jaxbn import batch_norm, init_batch_norm
+from jaxbn._checks import arrays, initialization, mapped_axes, options, statistics
 from jaxbn.preprocess import _checks as preprocess_checks
 from jaxbn.variants import _checks as variants_checks
 from tests.bad_calls import BAD_CALLS
@@ -41,7 +42,8 @@ def line_in_checks(call):
 
 def test_every_message_is_in_the_table():
     heard = {line_in_checks(row[1]) for row in BAD_CALLS}
-    for module in (_checks, preprocess_checks, variants_checks):
+    core_checks = (arrays, initialization, mapped_axes, options, statistics)
+    for module in (*core_checks, preprocess_checks, variants_checks):
         source = ast.walk(ast.parse(inspect.getsource(module)))
         messages = {range(n.lineno, n.end_lineno + 1) for n in source if isinstance(n, ast.Raise) and n.exc is not None}
         assert messages
