@@ -79,6 +79,7 @@ def fold(
         weights = exact.interpreter.plan.weights()
         expected = jax.tree.leaves(jax.jit(source.call)(source.arrays, sample))
         actual = jax.tree.leaves(jax.jit(exact.run)(weights, jax.tree.leaves(sample)))
+    _checks.concrete("f", [expected, actual])
     made = exact.interpreter
     error, bound = compared(expected, actual, made.rounded)
     source.forget()

@@ -86,6 +86,12 @@ BAD_CALLS = [
         TypeError,
         "`batches` must hold values, got a traced array; call diagnose outside of jit",
     ),
+    (
+        "traced-apply",
+        lambda: jax.jit(lambda: diagnose(one, STATE, TWO).norms[0].harm)(),
+        TypeError,
+        "`apply` must hold values, got a traced array; call diagnose outside of jit",
+    ),
 ]
 
 

@@ -75,6 +75,12 @@ BAD_CALLS = [
         "`variables` must hold values, got a traced array; call fold outside of jit",
     ),
     (
+        "f-traced",
+        lambda: jax.jit(lambda: fold(f, V, X)[1])(),
+        TypeError,
+        "`f` must hold values, got a traced array; call fold outside of jit",
+    ),
+    (
         "not-a-number",
         folding(sample=X * np.float32("nan")),
         ValueError,

@@ -95,6 +95,7 @@ def observe(
             _checks.a_label_each(labels, number)
         first = first if any(np.any(one.now.population.count) for one in found.values()) else batch
         now = program(model.leaves, batch)
+        _checks.values("apply", list(now.values()))
         right = program(_sound(model.leaves, list(now)), batch, in_training=True)
         # What isn't finite is a finding, and no accident.
         with np.errstate(invalid="ignore", over="ignore"):
