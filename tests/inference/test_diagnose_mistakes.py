@@ -38,6 +38,12 @@ BAD_CALLS = [
     ("groups-text", call(groups="ab"), TypeError, "`groups` must be a list with one label for each batch, got str"),
     ("groups-int", call(groups=2), TypeError, "`groups` must be a list with one label for each batch, got int"),
     (
+        "groups-scalar",
+        call(groups=np.array(2)),
+        TypeError,
+        r"`groups` must be a list with one label for .*, got 0 dimensions\.$",
+    ),
+    (
         "groups-lists",
         call(groups=[[0], [1]]),
         TypeError,
@@ -85,6 +91,12 @@ BAD_CALLS = [
         lambda: jax.jit(lambda x: diagnose(one, STATE, [x]).norms[0].harm)(TWO[0]),
         TypeError,
         "`batches` must hold values, got a traced array; call diagnose outside of jit",
+    ),
+    (
+        "traced-groups",
+        lambda: jax.jit(lambda labels: diagnose(one, STATE, TWO, groups=labels).norms[0].harm)(jnp.arange(2)),
+        TypeError,
+        "`groups` must hold values, got a traced array; call diagnose outside of jit",
     ),
     (
         "traced-apply",

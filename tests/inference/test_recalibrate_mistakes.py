@@ -94,6 +94,12 @@ BAD_CALLS = [
     ("batches-text", call(batches="data"), TypeError, "`batches` must be an array or an iterable of .*, got str; give"),
     ("batches-bytes", call(batches=b"data"), TypeError, "`batches` must be an array or an iterable of .*, got bytes;"),
     ("batches-reference", call(batches=jax.new_ref(X)), TypeError, "`batches` must be an array or .*, got Ref; give"),
+    (
+        "batches-wide",
+        call(batches=[np.ones([5, 6], "longdouble")]),
+        TypeError,
+        "`x` must be an array, got ndarray; con",
+    ),
     ("batches-dict", call(batches={"image": X}), TypeError, "`batches` must .*, got dict; a single batch is one in a"),
     ("no-batches", call(batches=[]), ValueError, "`batches` must hold at least one batch, got none; an iterator can"),
     ("used-up", call(batches=iter([])), ValueError, "got none; an iterator can be read only once"),

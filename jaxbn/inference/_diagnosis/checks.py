@@ -33,8 +33,12 @@ def labels(groups: Any) -> list[Hashable] | None:
     """One for each batch, or `None`."""
     if groups is None:
         return None
-    if isinstance(groups, str | Mapping) or not isinstance(groups, Iterable):
-        raise TypeError(f"`groups` must be a list with one label for each batch, got {type(groups).__name__}.")
+    dimensions = getattr(groups, "ndim", 1)
+    if isinstance(groups, str | Mapping) or not isinstance(groups, Iterable) or dimensions != 1:
+        got = type(groups).__name__ if dimensions == 1 else f"{dimensions} dimensions"
+        raise TypeError(f"`groups` must be a list with one label for each batch, got {got}.")
+    if isinstance(groups, jax.Array):
+        values("groups", groups)
     found = groups.tolist() if hasattr(groups, "tolist") else list(groups)
     for label in found:
         try:

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend import core
 
+from jaxbn import _checks as core_checks
 from jaxbn._pivoted import AxisName
 from jaxbn.inference._population import checks as _checks
 from jaxbn.inference._population.added import View
@@ -162,7 +163,7 @@ class _Traced:
 def is_array(leaf: Any) -> bool:
     """Whether it can be traced."""
     return isinstance(leaf, jax.Array) or (
-        isinstance(leaf, np.ndarray) and (leaf.dtype == bool or jnp.issubdtype(leaf.dtype, np.number))
+        isinstance(leaf, np.ndarray) and core_checks.is_array(leaf, jnp.bool_, jnp.number)
     )
 
 
