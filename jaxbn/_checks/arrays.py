@@ -33,7 +33,7 @@ def is_array(value: Any, *kinds: Any) -> bool:
 
 @functools.cache
 def _is_of(dtype: Any, kinds: tuple[Any, ...]) -> bool:
-    return any(jnp.issubdtype(dtype, kind) for kind in kinds) and dtype.char not in "gGm"
+    return any(jnp.issubdtype(dtype, kind) for kind in kinds) and dtype.char not in "gGm" and dtype.isnative
 
 
 def is_reference(value: Any) -> bool:

@@ -70,8 +70,7 @@ def fold(
     """
     _checks.function(f)
     _checks.concrete("variables", variables)
-    _checks.sample(sample)
-    sample = jax.tree.map(jnp.asarray, sample)
+    sample = _checks.sample(sample)
     source = Source(f, variables)
     # The comparison is of what was folded, not of the digits that an accelerator leaves out of its products.
     with jax.default_matmul_precision("highest"):

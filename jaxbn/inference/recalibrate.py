@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import operator
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any, TypeVar
 
@@ -109,7 +110,8 @@ def recalibrate(
     model, read = opened(variables), reader(batches, keep=order == "layers")
     leaves, program = list(model.leaves), Program(lambda own, batch: apply(model.given(own), batch), axis_name)
     # The leaves get new statistics in place, from pass to pass.
-    look, enough = functools.partial(program, leaves), Enough(samples, tolerance)
+    look = functools.partial(program, leaves)
+    enough = Enough(None if samples is None else operator.index(samples), tolerance)
     turns, done = Turns(order), dict[Key, Moved]()
     while not done or len(done) < len(turns.layers):
         totals = _one_pass(look, read(), turns, done, enough, model.names)

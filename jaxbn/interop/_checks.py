@@ -25,7 +25,9 @@ def array(label: str, value: Any) -> np.ndarray:
     known(label, value)
     _checks.no_reference(label, value)
     try:
-        return np.asarray(value)
+        made = np.asarray(value)
+        # Files may hold the other byte order, which JAX does not take.
+        return made if made.dtype.isnative else made.astype(made.dtype.newbyteorder("="))
     except (TypeError, ValueError, RuntimeError):
         dtype = f" of {value.dtype}" if hasattr(value, "dtype") else ""
         grad = " that requires grad" if getattr(value, "requires_grad", False) else ""

@@ -30,6 +30,12 @@ ROWS = [
     ("momentum-none", update(momentum=None), TypeError, "`momentum` must be a real number, got None"),
     ("momentum-shape", bn(momentum=ONES), ValueError, r"`momentum` must be a scalar, got the shape \(3,\)"),
     ("momentum-array", bn(momentum=np.asarray(2.0)), ValueError, "`momentum` must lie between 0 and 1, got 2.0"),
+    (
+        "state-byte-order",
+        update(state=STATE._replace(var=np.ones(3, ">f4"))),
+        TypeError,
+        "`state.var` must be a floating array, got >f4; see init_batch_norm",
+    ),
     ("averaging", bn(averaging="mean"), ValueError, "`averaging` .* 'ema', 'warmup', 'cumulative', got 'mean'"),
     ("averaging-eval", bn(train=False, averaging="mean"), ValueError, "`averaging` must be one of 'ema'.*, got 'mean'"),
     ("averaging-none", update(averaging=None), ValueError, "`averaging` must be one of 'ema'.*, got None"),

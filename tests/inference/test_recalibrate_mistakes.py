@@ -80,6 +80,7 @@ BAD_CALLS = [
     ("tolerance-0", call(tolerance=0), ValueError, r"`tolerance` must be positive and finite, got 0; .*, e\.g\. 0\.01"),
     ("tolerance-nan", call(tolerance=float("nan")), ValueError, "`tolerance` must be positive and finite, got nan"),
     ("prior-bool", call(prior=True), TypeError, "`prior` must be a real number, got True"),
+    ("prior-large", call(prior=10**400), ValueError, "`prior` must be a number of at most 64 bits, got 1000"),
     ("prior-below", call(prior=-1), ValueError, "`prior` must be finite and at least 0, got -1; it is a number of sam"),
     (
         "prior-nan",

@@ -1,5 +1,6 @@
 """Which entries are read, and in which layouts, dtypes and places they may lie."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -103,6 +104,11 @@ def test_half_precision_statistics_become_float32():
 def test_float64_becomes_float32_without_64_bit_types():
     params, state = from_keras({name: array.astype("float64") for name, array in FOREIGN["keras"].items()})
     assert {part.dtype for part in (*params, state.mean, state.var)} == {jnp.dtype("float32")}
+
+
+def test_bytes_may_come_in_the_other_order():
+    swapped = {name: array.astype(array.dtype.newbyteorder()) for name, array in FOREIGN["torch"].items()}
+    assert jax.tree.all(jax.tree.map(np.array_equal, from_torch(swapped), from_torch(FOREIGN["torch"])))
 
 
 def test_an_average_of_haiku_before_training_has_no_hidden_value():

@@ -31,7 +31,8 @@ def concrete(name: str, tree: Any) -> None:
         raise TypeError(f"`{name}` must hold values, got a traced array; call fold outside of jit, vmap and grad.")
 
 
-def sample(x: Any) -> None:
+def sample(x: Any) -> Any:
+    """As arrays of JAX."""
     concrete("sample", x)
     leaves = jax.tree.leaves(x)
     for part in leaves:
@@ -39,6 +40,7 @@ def sample(x: Any) -> None:
             raise TypeError(f"`sample` must be made of arrays, got {type(part).__name__}; convert it with jnp.asarray.")
     if not any(part.size for part in leaves):
         raise ValueError("`sample` must hold data to compare the outputs on, got none; give it a batch of at least 1.")
+    return jax.tree.map(lambda part: _checks.array(part, "sample"), x)
 
 
 def same_weights(made: Mapping[str, str], of_sample: Mapping[str, str], arrays: Sequence[Any]) -> None:

@@ -46,6 +46,7 @@ def recalibration(apply: Any, samples: Any, tolerance: Any, order: Any, prior: A
 def known_number(name: str, value: Any) -> None:
     if isinstance(value, bool) or not isinstance(value, int | float | np.number):
         raise TypeError(f"`{name}` must be a real number, got {_checks.shown(value)}.")
+    _checks.scalar(name, value)
 
 
 def only_values(samples: Any, tolerance: Any) -> None:
