@@ -149,7 +149,9 @@ def _one(
         return np.array(np.expand_dims(ascending(array, axes), [d for d in range(ndim) if d not in axes]))
 
     def average(value: np.ndarray) -> dict[str, np.ndarray]:
-        hidden = value * np.asarray(weight_of_batches(decay, int(state.count), value.dtype), value.dtype)
+        weight = np.asarray(weight_of_batches(decay, int(state.count), value.dtype), value.dtype)
+        # Of an infinite average, too, nothing is hidden before the first batch.
+        hidden = value * weight if weight else np.zeros_like(value)
         return {"average": laid_out(value), "hidden": laid_out(hidden), "counter": np.array(state.count)}
 
     trained = {name: laid_out(array) for name, array in parameters(HAIKU, params).items()}

@@ -112,9 +112,11 @@ def test_bytes_may_come_in_the_other_order():
 
 
 def test_an_average_of_haiku_before_training_has_no_hidden_value():
-    _, state = to_haiku(*layer(), "bn", **HAIKU)
-    assert np.all(state["bn/~/mean_ema"]["hidden"] == 0)
-    assert np.all(state["bn/~/mean_ema"]["average"] != 0)
+    params, own = layer()
+    for mean in (own.mean, own.mean * np.inf):
+        _, state = to_haiku(params, own._replace(mean=mean), "bn", **HAIKU)
+        assert np.all(state["bn/~/mean_ema"]["hidden"] == 0)
+        assert np.all(state["bn/~/mean_ema"]["average"] != 0)
 
 
 def test_paths_are_strings_or_sequences():
