@@ -70,7 +70,8 @@ def fold(
     """
     _checks.function(f)
     _checks.concrete("variables", variables)
-    sample = _checks.sample(sample)
+    _checks.sample(sample)
+    sample = jax.tree.map(jnp.asarray, sample)
     source = Source(f, variables)
     # The comparison is of what was folded, not of the digits that an accelerator leaves out of its products.
     with jax.default_matmul_precision("highest"):

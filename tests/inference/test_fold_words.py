@@ -60,7 +60,13 @@ BAD_CALLS = [
         "`kernel` must be complex for a complex norm or bias, got float32; convert it",
     ),
     ("sample-list", folding(sample=[1.0, 2.0]), TypeError, "`sample` must be made of arrays, got float; convert it"),
-    ("sample-dtype", folding(sample=np.ones((3, 4), ">f4")), TypeError, "`sample` must be an array, got ndarray; conv"),
+    (
+        "sample-dtype",
+        folding(sample=np.ones((3, 4), ">f4")),
+        TypeError,
+        "`sample` must be made of arrays, got ndarray; ",
+    ),
+    ("sample-masked", folding(sample=np.ma.masked_array(X)), TypeError, "`sample` must be made of arrays, got Masked"),
     ("sample-none", folding(sample=None), ValueError, "`sample` must hold data to compare the outputs on, got none"),
     ("sample-empty", folding(sample=X[:0]), ValueError, "`sample` must hold data .*, got none; give it a batch"),
     (

@@ -15,7 +15,9 @@ from jaxbn.running import BatchNormState
 
 
 def is_array(value: Any) -> bool:
-    return isinstance(value, jax.Array | np.ndarray | np.generic)
+    """Whether JAX takes it."""
+    numpy = isinstance(value, np.ndarray | np.generic) and _checks.is_array(value, jnp.bool_, jnp.number)
+    return numpy or isinstance(value, jax.Array)
 
 
 def function(f: Any) -> None:
@@ -31,16 +33,14 @@ def concrete(name: str, tree: Any) -> None:
         raise TypeError(f"`{name}` must hold values, got a traced array; call fold outside of jit, vmap and grad.")
 
 
-def sample(x: Any) -> Any:
-    """As arrays of JAX."""
+def sample(x: Any) -> None:
     concrete("sample", x)
     leaves = jax.tree.leaves(x)
     for part in leaves:
-        if not is_array(part) or part.dtype == object:
+        if not is_array(part):
             raise TypeError(f"`sample` must be made of arrays, got {type(part).__name__}; convert it with jnp.asarray.")
     if not any(part.size for part in leaves):
         raise ValueError("`sample` must hold data to compare the outputs on, got none; give it a batch of at least 1.")
-    return jax.tree.map(lambda part: _checks.array(part, "sample"), x)
 
 
 def same_weights(made: Mapping[str, str], of_sample: Mapping[str, str], arrays: Sequence[Any]) -> None:
