@@ -188,9 +188,10 @@ def singletons(name: str, shape: Sequence[int], axes: Collection[int]) -> None:
 
 
 def dimensions(value: Any, features: int) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < features:
+    # No array of NumPy has more of them.
+    if not isinstance(value, int) or isinstance(value, bool) or not features <= value <= 64:
         raise ValueError(
-            f"`ndim` must be an int of at least {features}, the dimensions of the data, got {_checks.shown(value)}."
+            f"`ndim` must be an int from {features} to 64, the dimensions of the data, got {_checks.shown(value)}."
         )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
 from jaxbn._checks import shown
@@ -133,6 +134,11 @@ def fits(path: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
                 "the two layers are the same."
             )
         dtype = getattr(old[name], "dtype", part.dtype)
+        if not jnp.issubdtype(dtype, jnp.integer if part.dtype.kind == "i" else jnp.inexact):
+            raise TypeError(
+                f"`into` must hold numbers of the kind of {part.dtype} at {path!r}, got {dtype} for {name!r}; check "
+                "that the two layers are the same."
+            )
         if np.iscomplexobj(part) and dtype.kind != "c":
             raise TypeError(
                 f"`into` must be complex at {path!r}, got {dtype} for {name!r}; build the model with complex data."

@@ -24,6 +24,7 @@ Z = init_batch_norm(3, dtype="complex64")
 TWO = {"bn1": OWN, "bn2": OWN}
 MANY = {f"bn{n}": OWN for n in range(7)}
 LINEN, NNX = to_linen(TWO), to_nnx(TWO)
+KEYS = jax.random.split(jax.random.key(0), 3)
 
 
 def given(how, params=PARAMS, state=STATE, **parts):
@@ -117,12 +118,14 @@ MISTAKES = [
          r"`into` must be complex at 'bn1', got float32 for '\w+'; build the model with complex data")
         for how, tree in ((to_linen, LINEN), (to_nnx, NNX))
     ),
+    ("into-keys", lambda: to_nnx(TWO, into=NNX | {"bn1": NNX["bn1"] | {"bias": KEYS}}), TypeError,
+     "`into` must hold numbers of the kind of float32 at 'bn1', got key<fry> for 'bias'; check"),
     ("into-no-pair", lambda: to_equinox(TWO, into={}), TypeError,
      r"`into` must be the pair \(model, state\), got dict; pass what make_with_state returns"),
     ("into-no-model", lambda: to_equinox(TWO, into=([], [])), ValueError, "`into` must hold a batch norm at 'bn1', g"),
     ("ndim-missing", lambda: to_haiku(TWO, decay=0.9, ndim={"bn1": 4}), ValueError,
      "`ndim` must be given for 'bn2', got 'bn1'; add it"),
-    ("ndim-of-one", lambda: to_haiku({"bn": OWN}, decay=0.9, ndim={"bn": 0}), ValueError, "`ndim` must be an int of"),
+    ("ndim-of-one", lambda: to_haiku({"bn": OWN}, decay=0.9, ndim={"bn": 0}), ValueError, "`ndim` must be an int from"),
     ("haiku-nameless", lambda: to_haiku(*OWN, decay=0.9, ndim=2), ValueError,
      "`module` must be the name of the layer's module, got ''; only the layers of a model bring their own"),
 ]  # fmt: skip
