@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """The settings of every program that trains on MNIST; a subclass adds its own and redefines what differs."""
+    """The settings of every program with results; a subclass adds its own and redefines what differs."""
 
     seeds: int = 1
     """How many seeds to train; mean and standard deviation are reported."""
@@ -32,8 +32,6 @@ class Settings:
     """The folder for all results."""
     overwrite: bool = False
     """Replace the results of an earlier run in that folder, as soon as there are new ones."""
-    data_dir: Path | None = None
-    """A folder with the four official MNIST files, or a TFDS data directory; None to find or fetch the data."""
 
     def all_seeds(self) -> list[int]:
         """The seeds, one by one."""
@@ -51,7 +49,15 @@ class Settings:
 
 
 @dataclasses.dataclass(frozen=True)
-class ResumableSettings(Settings):
+class MnistSettings(Settings):
+    """The settings of a program that needs MNIST."""
+
+    data_dir: Path | None = None
+    """A folder with the four official MNIST files, or a TFDS data directory; None to find or fetch the data."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ResumableSettings(MnistSettings):
     """The settings of a program whose results come from training runs, each with a folder in `out`."""
 
     resume: bool = False

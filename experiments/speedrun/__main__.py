@@ -39,7 +39,7 @@ RECIPES = {
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(config.Settings):
+class Config(config.MnistSettings):
     """The command line."""
 
     net: Literal["fast", "tutorial"] = "fast"

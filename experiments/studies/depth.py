@@ -17,7 +17,7 @@ import numpy as np
 import optax
 from rich.console import Console
 
-from experiments.harness import compilation, config, paired, plotting, program, results, training
+from experiments.harness import compilation, config, paired, plotting, program, results, study, training
 from experiments.harness.data import load_kept
 from experiments.harness.errors import UserError
 from experiments.harness.placement import place
@@ -30,7 +30,7 @@ KINDS = {"without batch norm": None, "with batch norm": functools.partial(BatchN
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(config.Settings):
+class Config(study.MnistConfig):
     """The command line."""
 
     depths: tuple[int, ...] = (1, 2, 4, 8, 16, 32)

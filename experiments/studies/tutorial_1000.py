@@ -24,7 +24,7 @@ import numpy as np
 import optax
 from rich.console import Console
 
-from experiments.harness import compilation, config, plotting, program, results, training
+from experiments.harness import compilation, config, plotting, program, results, study, training
 from experiments.harness.data import load_kept
 from experiments.harness.placement import fetch
 from experiments.harness.progress import progress
@@ -52,7 +52,7 @@ KINDS = (OWN, DEBIASED, *OTHERS, RECALIBRATED, TEST_SET)
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(config.Settings):
+class Config(study.MnistConfig):
     """The command line."""
 
     steps: int = 5_000

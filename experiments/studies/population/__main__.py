@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
-from experiments.harness import compilation, config, plotting, program, results
+from experiments.harness import compilation, config, plotting, program, results, study
 from experiments.harness.data import load_kept
 from experiments.harness.tables import Table, markdown, mean_and_spread
 from experiments.studies.population import measure
@@ -27,7 +27,7 @@ from experiments.tutorial.experiment import Experiment
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(config.Settings):
+class Config(study.MnistConfig):
     """The command line."""
 
     steps: int = 1_500

@@ -20,7 +20,7 @@ import jax
 import numpy as np
 from rich.console import Console
 
-from experiments.harness import compilation, config, plotting, program, results
+from experiments.harness import compilation, config, plotting, program, results, study
 from experiments.harness.data import load_kept
 from experiments.harness.tables import Table, markdown, mean_and_spread
 from experiments.studies.small_batch import measure
@@ -32,7 +32,7 @@ RECALIBRATED = "recalibrated"
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(config.Settings):
+class Config(study.MnistConfig):
     """The command line."""
 
     steps: int = 1_500
