@@ -254,3 +254,28 @@ def test_a_tensor_of_another_framework_is_one_batch():
     new, report = recalibrate(apply, state, Tensor())
     assert_close(new[:2], (X.mean(0, dtype="float64"), X.var(0, dtype="float64")))
     assert report["batch_norm"].samples.max() == 40
+
+
+def convolution(padding):
+    kernel, dense = (np.random.default_rng(4).normal(size=s).astype("float32") for s in [(2, 2, 1, 3), (3, 4)])
+    none = BatchNormParams(None, None)
+
+    def apply(states, x):
+        x = jax.lax.conv_general_dilated(x, kernel, (1, 1), padding, dimension_numbers=("NHWC", "HWIO", "NHWC"))
+        x, _ = batch_norm(none, states[0], x, False, epsilon=0.0)
+        return batch_norm(none, states[1], jnp.maximum(x, 0) @ dense, False, epsilon=0.0)
+
+    return apply, (init_state(3), init_state(4)), np.random.default_rng(5).random((8, 4, 4, 1), "float32")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("net", "undone"),
+    [((*functional()[:2], X), True), (convolution("VALID"), True), (convolution("SAME"), False)],
+    ids=["dense", "VALID", "SAME"],
+)
+def test_another_brightness_and_contrast_is_undone(net, undone):
+    """Unless the border of the images is filled up with zeros, which do not change."""
+    apply, states, images = net
+    outputs = [jax.tree.leaves(apply(recalibrate(apply, states, [x])[0], x))[0] for x in (images, 0.25 * images + 0.5)]
+    assert np.allclose(*outputs, atol=1e-5) == undone
