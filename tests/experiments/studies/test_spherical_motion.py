@@ -1,0 +1,27 @@
+"""The study of the angle by which weights turn, small: 16 units, 500 steps of a stronger decay, and 3 % for all."""
+
+import jax
+import numpy as np
+import pytest
+
+from experiments.studies import spherical_motion as study
+
+
+@pytest.fixture(autouse=True)
+def _short(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(study, "LAST", 300)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", [study.sgd(0.5, 0.02, 0.0), study.sgd(0.1, 0.05, 0.9), study.adamw(0.05, 0.2, 0.8)])
+def test_weights_turn_by_the_predicted_angle(case: study.Case) -> None:
+    with jax.numpy_dtype_promotion("standard"):  # what optax needs
+        angles = study.train(case.optimizer, np.arange(2), steps=500, units=16)
+    np.testing.assert_allclose(np.mean(study.settled(jax.device_get(angles))), case.angle, rtol=0.03)
+
+
+def test_the_angle_of_two_columns() -> None:
+    old, turn = np.array([[1.0, 3.0], [0.0, 3.0]]), np.array([0.3, 1e-3])
+    first = np.arctan2(old[1], old[0]) + turn
+    new = np.stack([np.cos(first), np.sin(first)]) * [5, 0.1]
+    np.testing.assert_allclose(study.angle(old.astype("float32"), new.astype("float32")), turn, rtol=1e-3)
