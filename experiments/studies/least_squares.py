@@ -87,9 +87,9 @@ def problem(key: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
 
 def descend(key: jax.Array, rate: jax.Array, normalized: bool, most: float) -> jax.Array:
     """Gradient descent on one problem."""
-    x, targets, start = problem(key)
+    x, targets, w = problem(key)
     rates = (rate / jnp.linalg.eigvalsh(x.T @ x / EXAMPLES)[-1], SCALE_RATE if normalized else 0.0)
-    start = (start, jnp.ones(1))
+    start = (w, jnp.ones(1))
 
     def error(weights: tuple[jax.Array, jax.Array]) -> jax.Array:
         w, scale = weights

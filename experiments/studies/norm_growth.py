@@ -65,9 +65,9 @@ class Growth(NamedTuple):
         least: the least change of the squared norm of any unit in any step, beside its norm then, `[...]`.
     """
 
-    squared_norm: np.ndarray
-    squared_steps: np.ndarray
-    least: np.ndarray
+    squared_norm: Any
+    squared_steps: Any
+    least: Any
 
 
 class Net(nn.Module):

@@ -81,8 +81,8 @@ class Config(study.Config):
 class Angles(NamedTuple):
     """By which the weights of all units turned, over units, in radians: `[..., steps]`."""
 
-    root_mean_square: np.ndarray
-    median: np.ndarray
+    root_mean_square: Any
+    median: Any
 
 
 def main(args: list[str] | None = None) -> int:

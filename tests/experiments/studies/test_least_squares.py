@@ -1,5 +1,7 @@
 """The study of rates that are too large, on three problems, step by step beside the closed form in NumPy."""
 
+import json
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -45,3 +47,25 @@ def test_with_batch_norm_there_is_none_and_each_step_is_that_of_the_paper(rate: 
 
 def test_ten_times_the_rate_takes_ten_times_the_steps() -> None:
     np.testing.assert_allclose(np.mean(steps(1e3, normalized=True) / steps(1e2, normalized=True)), 10, rtol=0.05)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("limit", "power", "holds"), [(2, 1, [True] * 4), (1, 1.05, [False, True, True, False])])
+def test_a_run_writes_its_files(
+    limit: float, power: float, holds: list[bool], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def steps_needed(seeds: np.ndarray, rate: float, *, normalized: bool) -> np.ndarray:
+        return 50.0 + 10 * seeds + 100 * rate**power if normalized else np.full(len(seeds), np.sign(limit - rate))
+
+    monkeypatch.setattr(study, "steps_needed", steps_needed)
+    assert study.main(["--seeds", "2", "--seed", "0", "--out", str(tmp_path)]) == 0
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert [verdict["holds"] for verdict in summary["verdicts"]] == holds
+    assert (tmp_path / "least_squares.png").stat().st_size > 10_000
+
+
+def test_neither_a_step_too_many_nor_a_growth_is_convergence() -> None:
+    normalized = np.full((7, 3), 10.0)
+    for value in (np.inf, -5.0):
+        normalized[2, 1] = value
+        assert [verdict.holds for verdict in study.judge(np.ones((5, 3)), normalized)] == [True, False, False, False]

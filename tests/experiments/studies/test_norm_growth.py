@@ -1,5 +1,8 @@
 """The study of the growth of weights, small: two layers and 30 steps; the tolerances are those of the study."""
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -22,3 +25,26 @@ def test_weights_grow_by_their_squared_steps() -> None:
 def test_the_error_is_relative_to_the_growth() -> None:
     growth = study.Growth(np.array([[100.0, 100.0], [110.0, 101.0]]), np.array([[0.0, 0.0], [11.0, 1.0]]), np.zeros(()))
     np.testing.assert_allclose(study.errors(growth), [0.1, 0])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("error", "holds"), [(0.9e-3, [True, True]), (1.1e-3, [False, True]), (-1.1e-3, [False, True])]
+)
+def test_a_run_writes_its_files(
+    error: float, holds: list[bool], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def grow(seeds: list[int], epsilon: float, *, steps: int) -> study.Growth:
+        grown = np.tile(np.linspace(0, 1, steps + 1)[None, :, None], (len(seeds), 1, study.LAYERS))
+        return study.Growth(5 + grown, grown * (1 + error * (epsilon / 1e-5)), np.full(len(seeds), 1e-9 - epsilon))
+
+    monkeypatch.setattr(study, "grow", grow)
+    assert study.main(["--seeds", "2", "--steps", "4", "--out", str(tmp_path)]) == 0
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert [verdict["holds"] for verdict in summary["verdicts"]] == holds
+    assert (tmp_path / "norm_growth.png").stat().st_size > 10_000
+
+
+def test_a_mistake_is_one_line(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert study.main(["--steps", "0", "--out", str(tmp_path)]) == 2
+    assert capsys.readouterr().err == "error: `--steps` must be at least 1, got 0.\n"

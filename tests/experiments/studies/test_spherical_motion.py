@@ -1,5 +1,9 @@
 """The study of the angle by which weights turn, small: 16 units, 500 steps of a stronger decay, and 3 % for all."""
 
+import json
+from pathlib import Path
+from typing import Any
+
 import jax
 import numpy as np
 import pytest
@@ -25,3 +29,26 @@ def test_the_angle_of_two_columns() -> None:
     first = np.arctan2(old[1], old[0]) + turn
     new = np.stack([np.cos(first), np.sin(first)]) * [5, 0.1]
     np.testing.assert_allclose(study.angle(old.astype("float32"), new.astype("float32")), turn, rtol=1e-3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("error", "holds"), [(1.02, [True] * 3), (1.04, [False, False, True]), (0.94, [False] * 3)])
+def test_a_run_writes_its_files(
+    error: float, holds: list[bool], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def train(optimizer: Any, seeds: np.ndarray, *, steps: int) -> study.Angles:
+        (case,) = (case for case in study.CASES if case.optimizer is optimizer)
+        angles = np.full((len(seeds), steps), error * case.angle)
+        return study.Angles(angles, angles / 2)
+
+    monkeypatch.setattr(study, "train", train)
+    assert study.main(["--seeds", "2", "--steps", "400", "--out", str(tmp_path)]) == 0
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert [verdict["holds"] for verdict in summary["verdicts"]] == holds
+    assert "SGD 0.50, SGD, momentum 0.9 0.50, AdamW 0.50 of it" in summary["notes"][0]
+    assert (tmp_path / "spherical_motion.png").stat().st_size > 10_000
+
+
+def test_a_mistake_is_one_line(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert study.main(["--steps", "299", "--out", str(tmp_path)]) == 2
+    assert capsys.readouterr().err == "error: `--steps` must be at least 300, got 299.\n"
