@@ -27,21 +27,28 @@ def test_the_error_is_relative_to_the_growth() -> None:
     np.testing.assert_allclose(study.errors(growth), [0.1, 0])
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("error", "holds"), [(0.9e-3, [True, True]), (1.1e-3, [False, True]), (-1.1e-3, [False, True])]
-)
-def test_a_run_writes_its_files(
-    error: float, holds: list[bool], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def grow(seeds: list[int], epsilon: float, *, steps: int) -> study.Growth:
-        grown = np.tile(np.linspace(0, 1, steps + 1)[None, :, None], (len(seeds), 1, study.LAYERS))
-        return study.Growth(5 + grown, grown * (1 + error * (epsilon / 1e-5)), np.full(len(seeds), 1e-9 - epsilon))
+def grown(error: float) -> study.Growth:
+    """Of two seeds, as if the error at epsilon 1e-5 were this, and in proportion to epsilon."""
+    relative = error * np.array(study.EPSILONS)[:, None, None, None] / 1e-5
+    growth = np.tile(np.linspace(0, 1, 5)[:, None], (len(study.EPSILONS), 2, 1, study.LAYERS))
+    return study.Growth(5 + growth, growth * (1 + relative), np.full((len(study.EPSILONS), 2), 1e-9))
 
-    monkeypatch.setattr(study, "grow", grow)
+
+@pytest.mark.parametrize(("error", "holds"), [(0.9e-3, True), (1.1e-3, False), (-1.1e-3, False)])
+def test_verdicts(error: float, holds: bool) -> None:
+    growth = grown(error)
+    assert [verdict.holds for verdict in study.judge(growth)] == [holds, True]
+    growth.least[0, 1] = -1e-9
+    assert [verdict.holds for verdict in study.judge(growth)] == [holds, False]
+
+
+@pytest.mark.slow
+def test_a_run_writes_its_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    parts = iter([study.Growth(*part) for part in zip(*grown(1e-4), strict=True)])
+    monkeypatch.setattr(study, "grow", lambda *_, **__: next(parts))
     assert study.main(["--seeds", "2", "--steps", "4", "--out", str(tmp_path)]) == 0
     summary = json.loads((tmp_path / "summary.json").read_text())
-    assert [verdict["holds"] for verdict in summary["verdicts"]] == holds
+    assert [verdict["measured"] for verdict in summary["verdicts"]] == ["0.000100 ± 0.000000", "0.00 ± 0.00"]
     assert (tmp_path / "norm_growth.png").stat().st_size > 10_000
 
 

@@ -23,18 +23,21 @@ def test_a_wrong_side_counts_below_0() -> None:
     np.testing.assert_allclose(study.equality(np.array([[1.0, 2.0], [-1.0, 2.0], [-2.0, -1.0]])), [0.5, -0.5, -1])
 
 
+@pytest.mark.parametrize(("least", "holds"), [((0.9995, 0.79), True), ((0.9985, 0.81), False)])
+def test_verdicts(least: tuple[float, float], holds: bool) -> None:
+    found = [np.linspace(low, 1, 20)[None, None] for low in least]
+    assert [verdict.holds for verdict in study.judge(found)] == [holds] * 2
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(("least", "holds"), [([0.9995, 0.79], [True, True]), ([0.9985, 0.81], [False, False])])
-def test_a_run_writes_its_files(
-    least: list[float], holds: list[bool], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_writes_its_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def of_all(seeds: np.ndarray, *, normalized: bool, steps: int) -> np.ndarray:
-        return np.tile(np.linspace(least[not normalized], 1, 20), (len(seeds), steps, 1))
+        return np.tile(np.linspace(1.0 if normalized else 0.5, 1, 20), (len(seeds), steps, 1))
 
     monkeypatch.setattr(study, "of_all", of_all)
     assert study.main(["--seeds", "2", "--steps", "4", "--out", str(tmp_path)]) == 0
     summary = json.loads((tmp_path / "summary.json").read_text())
-    assert [verdict["holds"] for verdict in summary["verdicts"]] == holds
+    assert [verdict["measured"] for verdict in summary["verdicts"]] == ["1.0000 ± 0.0000", "0.5000 ± 0.0000"]
     assert (tmp_path / "uniform_margin.png").stat().st_size > 10_000
 
 
