@@ -184,7 +184,9 @@ def draw(growth: Growth) -> Any:
     for layer, colour in zip(range(LAYERS), plotting.COLOURS, strict=False):
         label = f"before batch norm {layer + 1}"
         plotting.band(right, EPSILONS[1:], list(of_all[..., layer]), label=label, colour=colour, marker="o")
-    right.plot(EPSILONS[1:], np.divide(EPSILONS[1:], EPSILONS[1]) * of_all[0].mean(), "k--", label="in proportion")
+    right.plot(
+        EPSILONS[1:], np.divide(EPSILONS[1:], EPSILONS[1]) * of_all[0].mean(), "k--", label="in proportion to epsilon"
+    )
     right.set(xscale="log", yscale="log", title="Epsilon alone breaks the law", xlabel="epsilon")
     right.set(ylabel="error / growth")
     right.legend()
