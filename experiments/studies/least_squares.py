@@ -25,6 +25,7 @@ import numpy as np
 from rich.console import Console
 
 from experiments.harness import compilation, plotting, program, study
+from experiments.harness.placement import fetch
 from experiments.harness.precision import computing_in
 from experiments.harness.progress import progress
 from jaxbn import BatchNormParams, batch_norm, init_state
@@ -64,7 +65,7 @@ def work(cfg: Config, console: Console) -> None:
     with progress(console, STUDY.name, len(PLAIN) + len(NORMALIZED)) as on_progress, computing_in(float64=True):
         for normalized, rates in ((False, PLAIN), (True, NORMALIZED)):
             for rate in rates:
-                found[normalized].append(jax.device_get(steps_needed(seeds, rate, normalized=normalized)))
+                found[normalized].append(fetch(steps_needed(seeds, rate, normalized=normalized)))
                 on_progress(done := done + 1)
     plain, with_norm = np.stack(found[False]), np.stack(found[True])
     measured = {"without": plain, "with": with_norm}

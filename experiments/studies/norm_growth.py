@@ -30,6 +30,7 @@ import optax
 from rich.console import Console
 
 from experiments.harness import compilation, config, plotting, program, study
+from experiments.harness.placement import fetch
 from experiments.harness.precision import computing_in
 from experiments.harness.progress import progress
 from jaxbn.linen import BatchNorm
@@ -107,7 +108,7 @@ def work(cfg: Config, console: Console) -> None:
 def grow(seeds: list[int], epsilon: float, *, steps: int) -> Growth:
     """Train all seeds."""
     with computing_in(float64=True):
-        return jax.device_get(train(np.asarray(seeds), epsilon, steps=steps))
+        return fetch(train(np.asarray(seeds), epsilon, steps=steps))
 
 
 @partial(jax.jit, static_argnames="steps")
@@ -139,7 +140,7 @@ def train_one(key: jax.Array, net: Net, steps: int) -> Growth:
         return (new, memory, squared_steps, least), (after.sum(-1), squared_steps)
 
     params = net.init(init_key, jnp.zeros((BATCH, INPUTS)))["params"]
-    carry = (params, optimizer.init(params), jnp.zeros(LAYERS), jnp.asarray(jnp.inf))
+    carry = (params, optimizer.init(params), jnp.zeros(LAYERS), jnp.full((), jnp.inf))
     (*_, least), (squared_norm, squared_steps) = jax.lax.scan(step, carry, jax.random.split(key, steps))
     start = jnp.zeros((1, LAYERS))
     squared_norm = jnp.concatenate([squares(params).sum(-1)[None], squared_norm])

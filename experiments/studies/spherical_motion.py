@@ -29,6 +29,7 @@ import optax
 from rich.console import Console
 
 from experiments.harness import compilation, config, plotting, program, study
+from experiments.harness.placement import fetch
 from experiments.harness.progress import progress
 from jaxbn import batch_norm, init_batch_norm
 
@@ -97,7 +98,7 @@ def work(cfg: Config, console: Console) -> None:
     found = []
     with progress(console, STUDY.name, len(CASES)) as on_progress:
         for number, case in enumerate(CASES, 1):
-            found.append(jax.device_get(train(case.optimizer, np.asarray(cfg.all_seeds()), steps=cfg.steps)))
+            found.append(fetch(train(case.optimizer, np.asarray(cfg.all_seeds()), steps=cfg.steps)))
             on_progress(number)
     medians = [f"{case.name} {ratio(angles):.2f}" for case, angles in zip(CASES, found, strict=True)]
     notes = [f"The median over units is smaller than their root mean square: {', '.join(medians)} of it."]

@@ -26,6 +26,7 @@ import numpy as np
 from rich.console import Console
 
 from experiments.harness import compilation, config, plotting, program, study
+from experiments.harness.placement import fetch
 from experiments.harness.precision import computing_in
 from experiments.harness.progress import progress
 from jaxbn import BatchNormParams, batch_norm, init_state
@@ -64,7 +65,7 @@ def work(cfg: Config, console: Console) -> None:
         for number, kind in enumerate(KINDS, 1):
             normalized = kind == KINDS[0]
             margins = of_all(np.asarray(cfg.all_seeds()), normalized=normalized, steps=cfg.steps)
-            found.append(jax.device_get(margins))
+            found.append(fetch(margins))
             on_progress(number)
     measured = {kind: margins[:, -1] for kind, margins in zip(KINDS, found, strict=True)}
     study.report(STUDY, cfg, judge(found), draw(found), console, measured=measured)
