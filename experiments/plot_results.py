@@ -7,8 +7,9 @@ from pathlib import Path
 
 from rich.console import Console
 
-from experiments.harness import program, results
+from experiments.harness import program
 from experiments.harness.errors import UserError
+from experiments.harness.run_files import read_measured
 from experiments.mnist.plot import MODELS, plot
 
 
@@ -27,8 +28,8 @@ def main(args: list[str] | None = None) -> int:
 
 def work(cfg: Config, console: Console) -> None:
     """Draw the curves of all models that have results."""
-    found = {name: results.read_records(cfg.out / name / "metrics.jsonl") for name in MODELS}
-    records = {name: own for name, own in found.items() if own}
+    found = {name: read_measured(cfg.out / name) for name in MODELS}
+    records = {name: own.records for name, own in found.items() if own and own.records}
     if not records:
         raise UserError(f"`--out` must hold the results of an experiment, got {cfg.out} with none; run it first.")
     plot(cfg.out, records)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -127,7 +128,8 @@ class Checkpoints:
             return self._read(step).measured
         except _DamagedError as error:
             raise UserError(
-                f"The checkpoint of step {step} in {self._folder} is damaged ({error}); --resume mends it."
+                f"The checkpoint of step {step} in {self._folder} is damaged ({error}); --resume goes on from the one "
+                "before it, if that is there."
             ) from None
 
     def close(self) -> None:
@@ -167,11 +169,18 @@ class Checkpoints:
             with files.writing(self._folder):
                 yield
         except ValueError as error:
-            # What the storage below Orbax makes of an error of the system; any other is a mistake of ours.
-            number = re.search(r"os_error_code='(\d+)'", str(error))
-            if not number:
+            failure = _of_storage(str(error))
+            if failure is None:
                 raise
-            raise files.unwritable(self._folder, OSError(int(number[1]), os.strerror(int(number[1])))) from None
+            raise files.unwritable(self._folder, failure) from None
+
+
+def _of_storage(said: str) -> OSError | None:
+    """What the storage below Orbax has met, if that is what was said; anything else is a mistake of ours."""
+    if number := re.search(r"os_error_code='(\d+)'", said):
+        return OSError(int(number[1]), os.strerror(int(number[1])))
+    status = re.match("([A-Z_]{5,}): ", said)
+    return OSError(errno.EIO, status[1].replace("_", " ").lower()) if status else None
 
 
 def _reason(error: Exception) -> str:

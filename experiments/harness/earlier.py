@@ -45,7 +45,7 @@ def require_no_runs(out: Path, runs: Mapping[str, Settings], *, resume: bool, ov
             raise UserError(f"`--out` must have room for a run, but {folder} is a file; name another one.")
         if overwrite or not folder.exists() or not any(folder.iterdir()):
             continue
-        if not (folder / "config.json").exists():
+        if not any((folder / own).exists() for own in ("config.json", "checkpoints")):
             others.append(name)
         elif resume:
             _require_same(folder, settings)
@@ -63,29 +63,35 @@ def require_no_runs(out: Path, runs: Mapping[str, Settings], *, resume: bool, ov
         )
 
 
-def mark_replaced(out: Path, names: Iterable[str], *, resume: bool, overwrite: bool) -> None:
+def mark_replaced(out: Path, runs: Mapping[str, Settings], *, resume: bool, overwrite: bool) -> None:
     """Note which runs are to give way: if the program is stopped before they have, it must not go on with them.
 
-    The mark is the folder of the staged run, made before any work. Whoever goes on with `--overwrite --resume` finds
-    it; who goes on with `--resume` alone wants the earlier run.
+    The mark is the `config.json` of the staged run, written before any work. Whoever goes on with `--overwrite
+    --resume` finds it; who goes on with `--resume` alone wants the earlier run.
     """
-    for name in names:
+    for name, settings in runs.items():
         staged_run = staged(out / name)
         with files.writing(staged_run):
-            if not overwrite and staged_run.exists():
+            if not (overwrite and resume) and staged_run.exists():
                 shutil.rmtree(staged_run)
-            if overwrite and not resume and (out / name).exists():
-                staged_run.mkdir(exist_ok=True)
+        if overwrite and not resume and (out / name).exists():
+            files.write_json(staged_run / "config.json", settings)
 
 
 def can_go_on(folder: Path, settings: Settings) -> bool:
     """Whether a folder has a run with these settings, which is not to be replaced."""
-    if staged(folder).exists():
+    if settings_of(staged(folder)) == settings:
         return False
+    # Without readable settings, the seals of the checkpoints tell.
+    return (settings_of(folder) or settings) == settings and (folder / "checkpoints").exists()
+
+
+def settings_of(folder: Path) -> Settings | None:
+    """Those of the run in a folder, if they can be read."""
     try:
-        return files.read_json(folder / "config.json") == settings
+        return files.read_json(folder / "config.json")
     except UserError:
-        return False
+        return None
 
 
 def staged(folder: Path) -> Path:
@@ -123,7 +129,7 @@ def _beside(folder: Path, kind: str) -> Path:
 
 
 def _describe(folder: Path) -> str:
-    steps = (files.read_json(folder / "config.json") or {}).get("steps")
+    steps = (settings_of(folder) or {}).get("steps")
     done = max((int(path.name) for path in folder.glob("checkpoints/*") if path.name.isdecimal()), default=0)
     if not isinstance(steps, int):
         return f"{done:,} steps"
@@ -131,7 +137,9 @@ def _describe(folder: Path) -> str:
 
 
 def _require_same(folder: Path, settings: Settings) -> None:
-    earlier = files.read_json(folder / "config.json") or {}
+    earlier = settings_of(folder)
+    if earlier is None:  # Then the seals of its checkpoints tell.
+        return
     # Also what only the earlier one has, or it would be found different later, and give way to a new run.
     for name in {**settings, **earlier}:
         was, wanted = (of.get(name, "nothing") for of in (earlier, settings))

@@ -7,6 +7,7 @@ import fcntl
 import json
 import os
 import platform
+import threading
 import time
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from experiments.harness.errors import UserError
 _NAME = ".running"
 # What this process holds, by folder: the name of the argument, and the file of the lock.
 _held: dict[Path, tuple[str, int]] = {}
+# Several runs of this process write at once.
+_holding = threading.Lock()
 
 
 def occupy(name: str, folder: Path) -> None:
@@ -68,10 +71,11 @@ def hold() -> None:
     Raises:
         UserError: as in `occupy`.
     """
-    for folder, (name, _) in list(_held.items()):
-        with files.writing(folder):
-            folder.mkdir(parents=True, exist_ok=True)
-            occupy(name, folder)
+    with _holding:
+        for folder, (name, _) in list(_held.items()):
+            with files.writing(folder):
+                folder.mkdir(parents=True, exist_ok=True)
+                occupy(name, folder)
 
 
 def leave_all() -> None:

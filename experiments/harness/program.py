@@ -37,6 +37,18 @@ def run(config_class: type[T], args: Sequence[str] | None, work: Callable[[T, Co
         The exit status: 0, 2 for what the user can mend, 128 and the number of the signal that has stopped it (130
         after Ctrl-C), 1 for a bug in one of several processes.
     """
+    try:
+        return _run(config_class, args, work)
+    except stopping.Interrupted:
+        # The signal came when the program was ending already; there is only one that is raised.
+        return 128 + (stopping.asked() or signal.SIGINT)
+    finally:
+        if args is None:
+            stopping.ignore()
+        occupied.leave_all()
+
+
+def _run(config_class: type[T], args: Sequence[str] | None, work: Callable[[T, Console], None]) -> int:
     console, module = make_console(), sys.modules[work.__module__]
     # Of a module that is run, `__name__` is "__main__"; its spec has the name by which it was found.
     name = (module.__spec__.name if module.__spec__ else module.__name__).removesuffix(".__main__")
@@ -75,8 +87,6 @@ def run(config_class: type[T], args: Sequence[str] | None, work: Callable[[T, Co
             raise
         traceback.print_exc()
         return 1
-    finally:
-        occupied.leave_all()
     return 0
 
 

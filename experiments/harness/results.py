@@ -12,12 +12,9 @@ import numpy as np
 from rich.console import Console
 
 from experiments.harness.environment import describe_environment
-from experiments.harness.errors import UserError
-from experiments.harness.files import read_at_most, write_json, write_text
+from experiments.harness.files import write_json, write_text
 
 Record = dict[str, Any]
-# A million lines and more.
-_MOST_BYTES = 1 << 29
 
 
 def write_summary(
@@ -68,21 +65,6 @@ def name_files(folder: Path, names: Iterable[str], console: Console) -> None:
 def write_records(path: Path, records: Iterable[Record]) -> None:
     """Write one JSON object per line."""
     write_text(path, "".join(json.dumps(record) + "\n" for record in records))
-
-
-def read_records(path: Path) -> list[Record]:
-    """Read one JSON object per line, each with its step and seed; none where there is no file."""
-    try:
-        records = [json.loads(line) for line in read_at_most(path, _MOST_BYTES).decode().splitlines()]
-        if not all(isinstance(r, dict) and type(r.get("step")) is type(r.get("seed")) is int for r in records):
-            raise ValueError("a line without step and seed")
-        return records
-    except FileNotFoundError:
-        return []
-    except OSError as error:
-        raise UserError(f"{path} could not be read ({error.strerror}); delete it, or name another --out.") from None
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{path} is not JSON lines ({error}); delete its folder, or name another --out.") from None
 
 
 def note_left_out(runs: Mapping[str, Sequence[Record]]) -> list[str]:

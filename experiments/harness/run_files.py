@@ -27,11 +27,13 @@ def read_measured(folder: Path) -> Measured | None:
     """What the run in a folder has measured, as its newest checkpoint says; `None` where it has none.
 
     Raises:
-        UserError: the checkpoint is damaged, or was made with other settings than `config.json` says.
+        UserError: the checkpoint is damaged, or was made with other settings than `config.json` says, or that is.
     """
     if not (folder / "checkpoints").is_dir():
         return None
-    settings = files.read_json(folder / "config.json") or {}
+    settings = earlier.settings_of(folder)
+    if settings is None:
+        raise UserError(f"{folder} has no config.json that can be read; --resume with its settings makes it anew.")
     with contextlib.closing(Checkpoints(folder / "checkpoints", settings)) as saved:
         return saved.read_measured()
 
@@ -58,13 +60,18 @@ class RunFiles:
         if resume and earlier.can_go_on(self._folder, self._settings):
             files.remove_partial(self._folder)
             self._open(self._folder)
-            if found := self._checkpoints.restore(anew["tree"], console.print):
-                self._step, seconds, self._records = found.measured
-                results.write_records(self._folder / "metrics.jsonl", self._records)
-                activity.save(self._folder.name, self._step)
-                console.print(f"going on from step {self._step:,}")
-                return {"step": np.array(self._step), "seconds": np.array(seconds), "tree": found.tree}
-            self.close()
+            found = self._checkpoints.restore(anew["tree"], console.print)
+            if found is None:
+                raise UserError(
+                    f"`--resume` needs a checkpoint, but {self._folder} has none; bring back a copy, or begin anew "
+                    "with --overwrite instead of --resume."
+                )
+            self._step, seconds, self._records = found.measured
+            files.write_json(self._folder / "config.json", self._settings)
+            results.write_records(self._folder / "metrics.jsonl", self._records)
+            activity.save(self._folder.name, self._step)
+            console.print(f"going on from step {self._step:,}")
+            return {"step": np.array(self._step), "seconds": np.array(seconds), "tree": found.tree}
         place = earlier.staged(self._folder)
         with files.writing(place):
             if place.exists():

@@ -22,6 +22,11 @@ def array(value: ArrayLike, name: str) -> jax.Array:
     with contextlib.suppress(TypeError, ValueError, OverflowError):
         # Of a NumPy array `asarray` makes two copies.
         return jnp.asarray(jax.device_put(value) if isinstance(value, np.ndarray) else value)
+    if isinstance(value, np.ndarray) and not isinstance(value, np.ma.MaskedArray):
+        raise TypeError(
+            f"`{name}` must have a dtype that JAX has, got {value.dtype}; convert it, e.g. with "
+            f"{name}.astype('float32')."
+        )
     raise TypeError(f"`{name}` must be an array, got {type(value).__name__}; convert it with jnp.asarray.")
 
 
@@ -62,7 +67,7 @@ def data(x: ArrayLike, name: str = "x") -> jax.Array:
 
 def axes(axis: int | Sequence[int], ndim: int) -> tuple[int, ...]:
     """The feature axes counted from 0, in the order given."""
-    given = tuple(axis) if isinstance(axis, Sequence) else (axis,)
+    given: Any = axis if isinstance(axis, Sequence) and not isinstance(axis, bytes) else (axis,)
     try:
         given = tuple(operator.index(a) for a in given)
     except TypeError:
@@ -84,7 +89,7 @@ def weights(mask: ArrayLike) -> jax.Array:
     with contextlib.suppress(TypeError, ValueError, OverflowError):
         made = jnp.asarray(mask)
     if not is_array(made, jnp.bool_, jnp.integer, jnp.floating):
-        got = type(mask).__name__ if made is None else made.dtype
+        got = getattr(mask, "dtype", type(mask).__name__) if made is None else made.dtype
         raise TypeError(f"`mask` must be bool or real weights, got {got}.")
     return made
 

@@ -18,7 +18,8 @@ from jaxbn._checks.words import kind_of, shown
 
 def features(value: int | Sequence[int], name: str = "features") -> tuple[int, ...]:
     try:
-        shape = tuple(map(operator.index, value)) if isinstance(value, Sequence) else (operator.index(value),)
+        given: Any = value if isinstance(value, Sequence) and not isinstance(value, bytes) else (value,)
+        shape = tuple(map(operator.index, given))
     except TypeError:
         raise TypeError(f"`{name}` must be an int or a tuple of ints, got {shown(value)}.") from None
     if not shape or not all(0 <= number < 2**31 for number in shape):

@@ -16,6 +16,7 @@ def init(features=3, **kwargs):
 ROWS = [
     ("features-float", init(3.0), TypeError, "`features` must be an int or a tuple of ints, got 3.0"),
     ("features-text", init("three"), TypeError, "`features` must be an int or a tuple of ints, got 'three'"),
+    ("features-bytes", init(b"ab"), TypeError, "`features` must be an int or a tuple of ints, got b'ab'"),
     (
         "features-negative",
         init((2, -1)),

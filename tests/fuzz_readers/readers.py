@@ -18,7 +18,7 @@ from unittest import mock
 
 import numpy as np
 
-from experiments.harness import files, results
+from experiments.harness import files
 from experiments.harness.data import Mnist, arrays, decoding, idx, kept, tfrecord, user_folder, wheel
 from experiments.harness.data.errors import DamagedDataError, SourceError
 from experiments.harness.data.registry import NAMES, OfficialFile
@@ -112,24 +112,14 @@ def _plain() -> dict[str, Reader]:
 def _json(folder: Path) -> dict[str, Reader]:
     """Right is what Python's own parser makes of it, if it is of the kind that is asked for."""
     settings = {"seeds": [0, 1], "rate": 0.1, "name": "Jörg", "nested": {"a": None, "b": [True, 1e300]}}
-    records = [{"step": step, "seed": seed, "loss": 0.25 / step} for step in (1, 2, 40) for seed in (0, 1)]
-    config, metrics = folder / "config.json", folder / "metrics.jsonl"
+    config = folder / "config.json"
 
     def read_config() -> None:
         got = files.read_json(config)
         _require(isinstance(got, dict) and json.dumps(got) == json.dumps(json.loads(config.read_bytes().decode())))
 
-    def read_metrics() -> None:
-        got = results.read_records(metrics)
-        lines = metrics.read_bytes().decode().splitlines()
-        _require(len(got) == len(lines) and all({"step", "seed"} <= set(record) for record in got))
-        _require(json.dumps(got) == json.dumps([json.loads(line) for line in lines]))
-
     return {
         "config.json": Reader(json.dumps(settings, indent=2).encode(), read_config, config, (UserError,)),
-        "metrics.jsonl": Reader(
-            "".join(json.dumps(record) + "\n" for record in records).encode(), read_metrics, metrics, (UserError,)
-        ),
     }
 
 

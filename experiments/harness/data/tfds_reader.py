@@ -15,6 +15,7 @@ from experiments.harness.data import array_record_shard, tfrecord
 from experiments.harness.data.arrays import Mnist, verify
 from experiments.harness.data.errors import DamagedDataError
 from experiments.harness.data.silence import silence
+from experiments.harness.errors import UserError
 from experiments.harness.files import MOST_BYTES_OF_JSON, read_at_most, size_at_most
 
 FOLDER = Path("mnist", "3.0.1")
@@ -33,13 +34,14 @@ def read_prepared(data_dir: Path) -> Mnist:
 
     Raises:
         DamagedDataError: the directory does not hold exactly the official data.
+        UserError: a shard has not been read, as in `array_record_shard.records`.
     """
     with silence():
         try:
             folder = data_dir / FOLDER
             info = json.loads(read_at_most(folder / "dataset_info.json", MOST_BYTES_OF_JSON))
             return verify(Mnist(*_split(folder, info, "train"), *_split(folder, info, "test")))
-        except (ImportError, MemoryError, DamagedDataError):
+        except (ImportError, MemoryError, DamagedDataError, UserError):
             raise
         # Broken bytes make the readers raise whatever they stumble over.
         except Exception as error:

@@ -169,7 +169,7 @@ def test_what_was_measured_can_be_read_alone(saved: Checkpoints, folder: Path) -
     assert saved.read_measured() == checkpoint_of(2).measured
     another_number(folder / "2")
     with pytest.raises(
-        UserError, match=r"^The checkpoint of step 2 in .* is damaged \(it is not .*\); --resume mends it"
+        UserError, match=r"^The checkpoint of step 2 in .* is damaged \(it is not .*\); --resume goes on"
     ):
         saved.read_measured()
 
@@ -229,6 +229,7 @@ def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "error",
     [OSError(28, "No space left on device"), ValueError("RESOURCE_EXHAUSTED: a\nb [os_error_code='28']")],
+    ids=["of the system", "of the storage"],
 )
 def test_a_full_disk_is_one_line(saved: Checkpoints, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
     def fail(*args: Any, **options: Any) -> None:
@@ -236,6 +237,17 @@ def test_a_full_disk_is_one_line(saved: Checkpoints, monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(saved._manager, "save", fail)
     with pytest.raises(UserError, match=r"could not be written \(No space left on device\); make room .* --out\.$"):
+        saved.save(checkpoint_of(1))
+
+
+def test_what_the_storage_has_met_is_one_line(saved: Checkpoints, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where a folder is deleted while it is written to."""
+
+    def fail(*args: Any, **options: Any) -> None:
+        raise ValueError("NOT_FOUND: Error writing a/0\nin a database")
+
+    monkeypatch.setattr(saved._manager, "save", fail)
+    with pytest.raises(UserError, match=r"could not be written \(not found\); name another --out\.$"):
         saved.save(checkpoint_of(1))
 
 

@@ -120,9 +120,27 @@ def test_a_summary_beside_no_run_of_ours_is_anothers(out: Path) -> None:
         earlier.require_no_foreign_summary(out, ["new"], overwrite=False)
 
 
-@pytest.mark.parametrize("changed", [{**SETTINGS, "steps": 5}, [], "no JSON"])
-def test_only_the_same_settings_can_be_gone_on_with(out: Path, changed: Any) -> None:
+def test_only_the_same_settings_can_be_gone_on_with(out: Path) -> None:
     assert earlier.can_go_on(out / "a", SETTINGS)
     assert not earlier.can_go_on(out / "new", SETTINGS)
-    (out / "a" / "config.json").write_text(changed if isinstance(changed, str) else json.dumps(changed))
+    (out / "a" / "config.json").write_text(json.dumps({**SETTINGS, "steps": 5}))
+    assert not earlier.can_go_on(out / "a", SETTINGS)
+
+
+@pytest.mark.parametrize("changed", ["[]", "no JSON", None])
+def test_settings_that_cannot_be_read_are_left_to_the_seals_of_the_checkpoints(out: Path, changed: str | None) -> None:
+    path = out / "a" / "config.json"
+    path.unlink() if changed is None else path.write_text(changed)
+    require(out, "a", resume=True)
+    assert earlier.can_go_on(out / "a", SETTINGS)
+    with pytest.raises(UserError, match=r"has a \(300 steps\); add --resume to go on"):
+        require(out, "a")
+
+
+def test_a_mark_is_for_its_settings_alone(out: Path) -> None:
+    """Or what was made since with others would give way to it."""
+    earlier.mark_replaced(out, {"a": {**SETTINGS, "steps": 9_000}}, resume=False, overwrite=True)
+    earlier.mark_replaced(out, {"a": SETTINGS}, resume=True, overwrite=True)
+    assert earlier.can_go_on(out / "a", SETTINGS)
+    earlier.mark_replaced(out, {"a": SETTINGS}, resume=False, overwrite=True)
     assert not earlier.can_go_on(out / "a", SETTINGS)

@@ -43,6 +43,20 @@ def test_after_ctrl_c_only_what_can_be_resumed_is_said_to_be(config_class, words
     assert capsys.readouterr().err.endswith(words)
 
 
+@pytest.mark.parametrize("error", [UserError("it is refused"), None])
+def test_a_signal_while_the_program_ends_is_no_traceback(error, monkeypatch, capsys):
+    def work(*_):
+        if error:
+            raise error
+
+    def interrupted(*_):
+        monkeypatch.setattr(stopping, "_asked", signal.SIGTERM)
+        raise stopping.Interrupted
+
+    monkeypatch.setattr(program, "say" if error else "_run", interrupted)
+    assert program.run(Brief, [], work) == 143
+
+
 @pytest.mark.parametrize("error", [UserError("standard output could not be written"), Stopped()])
 def test_what_fails_after_a_signal_is_not_the_reason(error, monkeypatch, capsys):
     def work(*_):

@@ -285,14 +285,39 @@ def test_a_run_whose_checkpoints_are_all_damaged_is_left_as_it_is(folder: Path) 
 def test_a_run_that_was_to_be_replaced_is_gone_on_with_only_where_that_is_asked(
     folder: Path, monkeypatch: pytest.MonkeyPatch, overwrite: bool
 ) -> None:
-    earlier.mark_replaced(folder.parent, ["line", "other"], resume=False, overwrite=True)
+    runs = dict.fromkeys(["line", "other"], SETTINGS)
+    earlier.mark_replaced(folder.parent, runs, resume=False, overwrite=True)
     assert sorted(path.name for path in folder.parent.iterdir()) == [".line.new", "line"]
-    earlier.mark_replaced(folder.parent, ["line", "other"], resume=True, overwrite=overwrite)
+    earlier.mark_replaced(folder.parent, runs, resume=True, overwrite=overwrite)
     steps = []
     monkeypatch.setattr(Checkpoints, "save", lambda _, checkpoint: steps.append(checkpoint.measured.step))
     monkeypatch.setattr(earlier, "replace", lambda _: None)
     start(folder, resume=True)
     assert steps == ([100, 200, 300, 400, 430] if overwrite else [])
+
+
+@pytest.mark.parametrize("left", ["no JSON", None])
+def test_settings_that_cannot_be_read_are_made_anew(folder: Path, whole: Path, left: str | None) -> None:
+    path = folder / "config.json"
+    path.unlink() if left is None else path.write_text(left)
+    with pytest.raises(
+        UserError, match=r"has no config\.json that can be read; --resume with its settings makes it an"
+    ):
+        run_files.read_measured(folder)
+    with pytest.raises(UserError, match=r"damaged \(step 430: it is not what was saved under this step and these sett"):
+        start(folder, resume=True, settings={**SETTINGS, "rate": 0.3})
+    start(folder, resume=True)
+    assert_same(folder, whole)
+    assert json.loads(path.read_text()) == SETTINGS
+
+
+def test_a_run_without_checkpoints_is_left_as_it_is(folder: Path) -> None:
+    for step in ("400", "430"):
+        shutil.rmtree(folder / "checkpoints" / step)
+    before = contents(folder)
+    with pytest.raises(UserError, match=r"^`--resume` needs a checkpoint, but .*line has none; bring back a copy, or "):
+        start(folder, resume=True)
+    assert contents(folder) == before
 
 
 def test_a_folder_that_was_deleted_is_made_anew(tmp_path: Path, whole: Path) -> None:
@@ -317,7 +342,7 @@ def test_a_folder_that_was_deleted_is_made_anew(tmp_path: Path, whole: Path) -> 
 def test_what_a_killed_process_has_left_is_removed(folder: Path, whole: Path) -> None:
     (folder / ".metrics.0123.partial.jsonl").write_text("half")
     (folder.parent / ".line.new").mkdir()
-    earlier.mark_replaced(folder.parent, ["line"], resume=True, overwrite=False)
+    earlier.mark_replaced(folder.parent, {"line": SETTINGS}, resume=True, overwrite=False)
     start(folder, resume=True)
     assert [path.name for path in folder.parent.iterdir()] == ["line"]
     assert sorted(path.name for path in folder.iterdir()) == sorted(path.name for path in whole.iterdir())

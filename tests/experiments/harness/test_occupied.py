@@ -4,10 +4,12 @@ import errno
 import fcntl
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -36,6 +38,20 @@ def other(tmp_path: Path) -> Iterator["subprocess.Popen[str]"]:
         assert process.stdout.readline() == "taken\n"
         yield process
         process.kill()
+
+
+def test_several_threads_hold_a_deleted_folder(tmp_path: Path) -> None:
+    """Each of several runs at once finds it deleted."""
+    for number in range(20):
+        folder = tmp_path / f"{number}"
+        folder.mkdir()
+        occupied.occupy("--out", folder)
+        shutil.rmtree(folder)
+        with ThreadPoolExecutor(4) as pool:
+            for done in [pool.submit(occupied.hold) for _ in range(4)]:
+                done.result()
+        assert (folder / ".running").exists()
+        occupied.leave_all()
 
 
 @pytest.fixture(autouse=True)

@@ -1,23 +1,19 @@
 """The table, the files and the one-line explanation, from checkpoints made by hand."""
 
-import contextlib
 import io
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from rich.console import Console
 
 from experiments.harness import files
-from experiments.harness.checkpoint import Checkpoint, Checkpoints, Measured
 from experiments.harness.environment import describe_environment
 from experiments.mnist import report
+from tests.experiments.measured import save_measured
 
 SECONDS = {"mlp": 12.345, "conv-bn": 60.0}
-SETTINGS = {"seeds": [0, 1]}
 
 
 def write(out: Path, name: str, evaluations: dict[int, list[float]]) -> None:
@@ -28,16 +24,7 @@ def write(out: Path, name: str, evaluations: dict[int, list[float]]) -> None:
         for seed, acc in enumerate(accuracies):
             record = {"step": step, "seed": seed, "test_acc": acc, "test_loss": 1 - acc, "test_batch_stats_acc": 0.97}
             records.append({**record, "train_acc": acc + 0.01, "train_loss": 0.5 * acc} if step == last else record)
-    save(out / name, records)
-
-
-def save(folder: Path, records: list[dict[str, Any]]) -> None:
-    """A checkpoint with these records, and the seconds of the model."""
-    files.write_json(folder / "config.json", SETTINGS)
-    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
-    with contextlib.closing(Checkpoints(folder / "checkpoints", SETTINGS)) as saved:
-        measured = Measured(records[-1]["step"], SECONDS.get(folder.name, 1.0), records)
-        saved.save(Checkpoint(measured, {"w": np.zeros(1)}))
+    save_measured(out / name, records, SECONDS.get(name, 1.0))
 
 
 @pytest.fixture
@@ -148,7 +135,7 @@ def test_finished_models_of_earlier_runs_stay_in_the_summary(reported: tuple[Pat
         "conv": 1.0,
     }
     # Started anew, and stopped before its last evaluation.
-    save(out / "mlp", [{"step": 500, "seed": 0, "test_acc": 0.5}])
+    save_measured(out / "mlp", [{"step": 500, "seed": 0, "test_acc": 0.5}])
     report.report(out, Console(file=io.StringIO()))
     assert list(json.loads((out / "summary.json").read_text())["models"]) == ["mlp-bn", "conv-bn", "conv"]
 
@@ -171,7 +158,7 @@ def test_altered_results_are_not_believed(reported: tuple[Path, str]) -> None:
     folder = out / "mlp" / "checkpoints"
     assert (
         f"mlp is left out. The checkpoint of step 1500 in {folder} is damaged (it is not what was saved under this "
-        "step and these settings); --resume mends it."
+        "step and these settings); --resume goes on from the one before it, if that is there."
     ) in text.splitlines()
 
 

@@ -1,5 +1,6 @@
-"""The figure of a finished experiment, from result files made by hand."""
+"""The figure of a finished experiment, from checkpoints made by hand."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,8 @@ import numpy as np
 import pytest
 
 from experiments import plot_results
-from experiments.harness import files, plotting, results
+from experiments.harness import plotting
+from tests.experiments.measured import save_measured
 
 
 def write(out: Path, name: str, accuracies: dict[int, list[float]], **others: float) -> None:
@@ -18,7 +20,7 @@ def write(out: Path, name: str, accuracies: dict[int, list[float]], **others: fl
         for step, values in accuracies.items()
         for seed, value in enumerate(values)
     ]
-    results.write_records(out / name / "metrics.jsonl", records)
+    save_measured(out / name, records)
 
 
 @pytest.fixture
@@ -64,30 +66,28 @@ def test_a_whole_folder_is_drawn_anew(tmp_path: Path, capsys: pytest.CaptureFixt
     write(tmp_path, "mlp", {1: [1.0]})
     (tmp_path / "curves.png").write_text("old")
     (tmp_path / "notes").mkdir()
-    (tmp_path / "notes" / "metrics.jsonl").write_text("not of this experiment")
+    (tmp_path / "notes" / "config.json").write_text("not of this experiment")
+    # For other readers: whoever alters it alters no curve.
+    (tmp_path / "mlp" / "metrics.jsonl").write_text("altered")
     assert plot_results.main(["--out", str(tmp_path)]) == 0
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
     assert capsys.readouterr() == (f"Drawn: {tmp_path / 'curves.png'}\n", "")
 
 
-def empty(out: Path) -> None:
-    results.write_records(out / "mlp" / "metrics.jsonl", [])
-
-
-def broken(out: Path) -> None:
-    files.write_text(out / "mlp" / "metrics.jsonl", '{"step": 1, "se')
+def damaged(out: Path) -> None:
+    write(out, "mlp", {1: [1.0]})
+    shutil.rmtree(out / "mlp" / "checkpoints" / "1" / "measured")
 
 
 @pytest.mark.parametrize(
     ("prepare", "words"),
     [
         (lambda _: None, "`--out` must hold the results of an experiment, got {out} with none; run it first."),
-        (empty, "`--out` must hold the results of an experiment, got {out} with none; run it first."),
-        (broken, "{out}/mlp/metrics.jsonl is not JSON lines"),
+        (damaged, "The checkpoint of step 1 in {out}/mlp/checkpoints is damaged ("),
     ],
-    ids=["nothing", "empty", "broken"],
+    ids=["nothing", "damaged"],
 )
-def test_missing_or_broken_results_are_one_line(
+def test_missing_or_damaged_results_are_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], prepare: Callable[[Path], None], words: str
 ) -> None:
     out = tmp_path / "results"

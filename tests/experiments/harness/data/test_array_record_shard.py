@@ -8,6 +8,7 @@ from array_record.python.array_record_module import ArrayRecordWriter
 
 from experiments.harness.data import array_record_shard
 from experiments.harness.data.errors import DamagedDataError
+from experiments.harness.errors import UserError
 from tests.experiments.harness.data.data_stand_in import little_memory
 
 RECORDS = [b"one", b"", bytes(range(256)) * 300]
@@ -52,8 +53,20 @@ def test_what_is_no_shard_is_damage(tmp_path: Path) -> None:
         array_record_shard.records(path, 3, 100_000)
 
 
-def test_a_shard_that_takes_for_ever_is_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(array_record_shard, "_PROGRAM", "import time; time.sleep(100)")
-    monkeypatch.setattr(array_record_shard, "SECONDS", 0.2)
-    with pytest.raises(DamagedDataError, match=r"could not be unpacked within 0\.2 s$"):
+@pytest.mark.parametrize(
+    ("program", "reason"),
+    [
+        ("import time; time.sleep(100)", r"within 0\.5 s; name other data"),
+        ("import os; os.kill(os.getpid(), 9)", r"\(status -9\); free memory, or name other data"),
+        ("import no_such_library", r"\(ModuleNotFoundError: No module named 'no_such_library'\); free"),
+    ],
+    ids=["for ever", "killed", "no library"],
+)
+def test_what_has_not_been_read_is_not_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: str, reason: str
+) -> None:
+    """Or a good data set would be replaced."""
+    monkeypatch.setattr(array_record_shard, "_PROGRAM", program)
+    monkeypatch.setattr(array_record_shard, "SECONDS", 0.5 if "sleep" in program else 60)
+    with pytest.raises(UserError, match=rf"^{tmp_path / 'x'} could not be unpacked {reason}.* by --data-dir\.$"):
         array_record_shard.records(tmp_path / "x", 3, 100)
