@@ -300,11 +300,9 @@ def test_a_run_that_was_to_be_replaced_is_gone_on_with_only_where_that_is_asked(
 def test_settings_that_cannot_be_read_are_made_anew(folder: Path, whole: Path, left: str | None) -> None:
     path = folder / "config.json"
     path.unlink() if left is None else path.write_text(left)
-    with pytest.raises(
-        UserError, match=r"has no config\.json that can be read; --resume with its settings makes it an"
-    ):
+    with pytest.raises(UserError, match=r"has no config\.json that can be read; --resume with its settings makes"):
         run_files.read_measured(folder)
-    with pytest.raises(UserError, match=r"damaged \(step 430: it is not what was saved under this step and these sett"):
+    with pytest.raises(UserError, match=r"damaged \(step 430: it is not what was saved under this step and these"):
         start(folder, resume=True, settings={**SETTINGS, "rate": 0.3})
     start(folder, resume=True)
     assert_same(folder, whole)
