@@ -1,0 +1,25 @@
+"""The study of rank, on fewer seeds and 150 layers, since only few are left then."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from experiments.studies import rank as study
+
+
+@pytest.mark.slow
+def test_directions_stay_with_batch_norm_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(study, "LAYERS", 150)
+    assert study.main(["--seed", "0", "--seeds", "4", "--out", str(tmp_path)]) == 0
+    relu, linear, collapsed = json.loads((tmp_path / "summary.json").read_text())["verdicts"]
+    assert min(relu["values"]) >= 30
+    assert min(linear["values"]) >= 8
+    assert max(collapsed["values"]) <= 1.1
+
+
+def test_directions_and_stable_rank() -> None:
+    values = study.singular_values(np.diag([4.0, 2.0, 2.0, 0.003]))
+    assert study.directions(values) == 3
+    np.testing.assert_allclose(study.stable_rank(values), 1.5, rtol=1e-6)
