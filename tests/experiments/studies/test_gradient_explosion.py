@@ -1,6 +1,6 @@
-"""The study of exploding gradients, small: a fifth of the width, 8 seeds, batches of 8, and a tolerance of 4 %.
+"""The study of exploding gradients, small: a fifth of the width, 6 seeds, batches of 8, and a tolerance of 4 %.
 
-The last layers are not fitted: a wrong derivative of the mean shows only after some of them.
+Deeper than the study, and fitted to the first layers: a wrong derivative of the mean shows the more the deeper it is.
 """
 
 import numpy as np
@@ -12,7 +12,7 @@ from experiments.studies import gradient_explosion as study
 @pytest.mark.slow
 @pytest.mark.parametrize("activation", [study.RELU, study.LINEAR])
 def test_gradients_grow_as_predicted(activation: str) -> None:
-    norms = [np.asarray(study.squared_norms(seed, activation, 8, 200, 20)) for seed in range(8)]
+    norms = [np.asarray(study.squared_norms(seed, activation, 8, 200, 30)) for seed in range(6)]
     np.testing.assert_allclose(study.factors(np.stack(norms), 2, 12).mean(), study.predicted(activation, 8), rtol=0.04)
 
 
