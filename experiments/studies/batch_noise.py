@@ -31,6 +31,7 @@ from rich.console import Console
 
 from experiments.harness import compilation, plotting, program, study
 from experiments.harness.data import load_kept
+from experiments.harness.placement import fetch, place
 from experiments.harness.progress import progress
 from experiments.harness.tables import Table, mean_and_spread
 from jaxbn import batch_moments
@@ -99,14 +100,15 @@ def work(cfg: Config, console: Console) -> None:
 
 def pre_activations(seed: int, images: np.ndarray, features: int) -> jax.Array:
     """`[images, features]`: of a dense layer with He's initial values."""
-    pixels = jnp.asarray(images.reshape(len(images), -1), jnp.float32) / 255
+    pixels = place(images.reshape(len(images), -1).astype(np.float32) / 255)
     kernel = jax.nn.initializers.he_normal()(jax.random.key(seed), (pixels.shape[1], features))
     return pixels @ kernel
 
 
 def kurtosis(values: jax.Array) -> np.ndarray:
     """The excess kurtosis of each feature; 0 for Gaussian values."""
-    deviations = np.asarray(values, np.float64) - np.asarray(values, np.float64).mean(0)
+    exact = fetch(values).astype(np.float64)
+    deviations = exact - exact.mean(0)
     return (deviations**4).mean(0) / (deviations**2).mean(0) ** 2 - 3
 
 

@@ -30,6 +30,7 @@ from rich.console import Console
 
 from experiments.harness import compilation, plotting, program, study
 from experiments.harness.data import load_kept
+from experiments.harness.placement import place
 from experiments.harness.progress import progress
 from experiments.harness.tables import Table, mean_and_spread
 from jaxbn import batch_moments, batch_norm, init_batch_norm
@@ -61,7 +62,7 @@ def work(cfg: Config, console: Console) -> None:
     """Load the data, measure and report."""
     cfg.check()
     images = load_kept(cfg.data_dir, report=console.print).train_images
-    pixels = jnp.asarray(images.reshape(len(images), -1), jnp.float32) / 255
+    pixels = place(images.reshape(len(images), -1).astype(np.float32) / 255)
     found, theory = (np.empty((len(KEPT), cfg.seeds, FEATURES)) for _ in range(2))
     with progress(console, STUDY.name, found[..., 0].size) as on_progress:
         for (i, k), _ in np.ndenumerate(found[..., 0]):

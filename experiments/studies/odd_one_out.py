@@ -31,6 +31,7 @@ import numpy as np
 from rich.console import Console
 
 from experiments.harness import compilation, plotting, program, study
+from experiments.harness.placement import fetch
 from experiments.harness.progress import progress
 from jaxbn import BatchNormParams, batch_moments, batch_norm, init_state, normalize
 
@@ -65,7 +66,7 @@ def work(cfg: Config, console: Console) -> None:
     found = dict[str, np.ndarray]()
     with progress(console, STUDY.name, len(WIDTHS)) as on_progress:
         for kind, width in WIDTHS.items():
-            found[kind] = np.asarray(cosines(np.asarray(cfg.all_seeds()), kind, width, LAYERS))
+            found[kind] = fetch(cosines(np.asarray(cfg.all_seeds()), kind, width, LAYERS))
             on_progress(len(found))
     odd, cluster = apart(found[GLOBAL])
     kept = of_pairs(found[FEATURES])

@@ -31,6 +31,7 @@ import numpy as np
 from rich.console import Console
 
 from experiments.harness import compilation, plotting, program, study
+from experiments.harness.placement import fetch
 from experiments.harness.progress import progress
 from experiments.harness.tables import Table, mean_and_spread
 from jaxbn import BatchNormParams, batch_moments, batch_norm, init_state, normalize
@@ -67,8 +68,8 @@ def work(cfg: Config, console: Console) -> None:
     found: dict[str, list[np.ndarray]] = {kind: [] for kind in (RMS, CENTRED, RELU)}
     with progress(console, STUDY.name, sum(WIDTHS)) as on_progress:
         for width in WIDTHS:
-            for kind, of_layers in gaps(np.asarray(cfg.all_seeds()), width, LAYERS).items():
-                found[kind].append(np.asarray(of_layers)[:, SETTLED:].mean(1))
+            for kind, of_layers in fetch(gaps(np.asarray(cfg.all_seeds()), width, LAYERS)).items():
+                found[kind].append(of_layers[:, SETTLED:].mean(1))
             on_progress(sum(WIDTHS[: WIDTHS.index(width) + 1]))
     settled = {kind: np.stack(of_kind) for kind, of_kind in found.items()}
     slopes = {kind: slope(of_kind) for kind, of_kind in settled.items()}

@@ -28,6 +28,7 @@ import numpy as np
 from rich.console import Console
 
 from experiments.harness import compilation, plotting, program, study
+from experiments.harness.placement import fetch
 from experiments.harness.progress import progress
 from experiments.harness.tables import Table, mean_and_spread
 from jaxbn import batch_norm, init_batch_norm
@@ -72,7 +73,7 @@ def work(cfg: Config, console: Console) -> None:
     values: dict[str, np.ndarray] = {}
     with progress(console, STUDY.name, len(NETS)) as on_progress:
         for name, net in NETS.items():
-            values[name] = singular_values(hidden(np.asarray(cfg.all_seeds()), *net, LAYERS))
+            values[name] = singular_values(fetch(hidden(np.asarray(cfg.all_seeds()), *net, LAYERS)))
             on_progress(len(values))
     last = {name: of_net[:, -1] for name, of_net in values.items()}
     rows = [
@@ -107,9 +108,9 @@ def hidden(seeds: jax.Array, norm: bool, relu: bool, layers: int) -> jax.Array:
     return jax.vmap(of_seed)(seeds)
 
 
-def singular_values(h: Any) -> np.ndarray:
+def singular_values(h: np.ndarray) -> np.ndarray:
     """Of the last two axes, from the largest to the smallest."""
-    return np.linalg.svd(np.asarray(h, np.float64), compute_uv=False)
+    return np.linalg.svd(h.astype(np.float64), compute_uv=False)
 
 
 def directions(values: np.ndarray) -> np.ndarray:
