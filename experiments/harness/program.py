@@ -38,14 +38,16 @@ def run(config_class: type[T], args: Sequence[str] | None, work: Callable[[T, Co
         after Ctrl-C), 1 for a bug in one of several processes.
     """
     try:
-        return _run(config_class, args, work)
+        try:
+            return _run(config_class, args, work)
+        finally:
+            if args is None:
+                stopping.ignore()
+            occupied.leave_all()
     except stopping.Interrupted:
-        # The signal came when the program was ending already; there is only one that is raised.
-        return 128 + (stopping.asked() or signal.SIGINT)
-    finally:
-        if args is None:
-            stopping.ignore()
+        # The signal came when the program was ending already; only the first one is raised.
         occupied.leave_all()
+        return 128 + (stopping.asked() or signal.SIGINT)
 
 
 def _run(config_class: type[T], args: Sequence[str] | None, work: Callable[[T, Console], None]) -> int:

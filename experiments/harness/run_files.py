@@ -67,15 +67,13 @@ class RunFiles:
                     "with --overwrite instead of --resume."
                 )
             self._step, seconds, self._records = found.measured
+            self._discard_staged()
             files.write_json(self._folder / "config.json", self._settings)
             results.write_records(self._folder / "metrics.jsonl", self._records)
             activity.save(self._folder.name, self._step)
             console.print(f"going on from step {self._step:,}")
             return {"step": np.array(self._step), "seconds": np.array(seconds), "tree": found.tree}
-        place = earlier.staged(self._folder)
-        with files.writing(place):
-            if place.exists():
-                shutil.rmtree(place)
+        place = self._discard_staged()
         files.write_json(place / "config.json", self._settings)
         self._open(place)
         return anew
@@ -110,6 +108,13 @@ class RunFiles:
     def _checkpoints(self) -> Checkpoints:
         assert self._saved is not None
         return self._saved
+
+    def _discard_staged(self) -> Path:
+        place = earlier.staged(self._folder)
+        with files.writing(place):
+            if place.exists():
+                shutil.rmtree(place)
+        return place
 
     def _open(self, place: Path) -> None:
         self._place, self._saved = place, Checkpoints(place / "checkpoints", self._settings)

@@ -296,6 +296,13 @@ def test_a_run_that_was_to_be_replaced_is_gone_on_with_only_where_that_is_asked(
     assert steps == ([100, 200, 300, 400, 430] if overwrite else [])
 
 
+def test_a_mark_for_other_settings_is_removed(folder: Path) -> None:
+    earlier.mark_replaced(folder.parent, {"line": OTHER}, resume=False, overwrite=True)
+    assert (folder.parent / ".line.new").exists()
+    start(folder, resume=True)
+    assert [path.name for path in folder.parent.iterdir()] == ["line"]
+
+
 @pytest.mark.parametrize("left", ["no JSON", None])
 def test_settings_that_cannot_be_read_are_made_anew(folder: Path, whole: Path, left: str | None) -> None:
     path = folder / "config.json"
