@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -14,7 +14,7 @@ import optax
 from rich.console import Console
 
 from experiments.harness import training
-from experiments.harness.placement import fetch
+from experiments.harness.placement import fetch, place
 from experiments.harness.progress import progress
 from experiments.harness.seeds import for_all_seeds, stack, unstack
 from experiments.harness.training import TrainState
@@ -60,6 +60,26 @@ class Experiment:
                 on_evaluation=lambda _, state: states.append(state),
             )
         return states
+
+    def train_at_rates(self, model: nn.Module, name: str, rates: Sequence[float]) -> TrainState:
+        """The states of all seeds after training with each rate, one rate after the other, all of them together."""
+        members = self.seeds * len(rates)
+        # A rate that is part of the state and not of the program: one program serves them all.
+        problem = classifier.classification(model, optax.inject_hyperparams(optax.sgd)(learning_rate=1.0))
+        state = training.init_state(problem, members)
+        of_each = {"learning_rate": place(np.repeat(np.asarray(rates, np.float32), len(self.seeds)))}
+        with progress(self.console, name, self.steps) as on_progress:
+            state, _ = training.train(
+                problem,
+                state._replace(optimizer=state.optimizer._replace(hyperparams=of_each)),
+                self.data,
+                lessons.training_batches(members),
+                steps=self.steps,
+                evaluate_every=self.steps,
+                evaluate=lambda *_: {},
+                on_dispatch=lambda step, _: on_progress(step),
+            )
+        return state
 
     def scorer(self, model: nn.Module) -> Callable[[TrainState], np.ndarray]:
         """`state -> [seeds]`, the accuracies on all test images in evaluation mode, in percent."""

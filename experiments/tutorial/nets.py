@@ -41,26 +41,30 @@ class MLP(nn.Module):
 
 
 class Deep(nn.Module):
-    """784 -> (100 -> norm -> relu) as often as the depth says -> 10.
+    """784 -> (100 -> norm -> activation) as often as the depth says -> 10.
 
     Attributes:
         depth: hidden layers.
         norm: makes the normalisation layer, as in `MLP`; with it, the hidden layers have no biases of their own.
+        activation: of the hidden layers.
+        kernel_init: of all dense layers; `None` for He's in the hidden layers and LeCun's in the last.
     """
 
     depth: int
     norm: Norm | None = None
+    activation: Callable[[jax.Array], jax.Array] = nn.relu
+    kernel_init: Initializer | None = None
 
     @nn.compact
     def __call__(self, images: jax.Array, train: bool) -> jax.Array:
         """Logits `[batch, 10]` of images `[batch, 28, 28]` with pixels in [0, 1]."""
         x = images.reshape(len(images), -1)
         for _ in range(self.depth):
-            x = nn.Dense(100, use_bias=self.norm is None, kernel_init=initializers.he_normal())(x)
+            x = nn.Dense(100, use_bias=self.norm is None, kernel_init=self.kernel_init or initializers.he_normal())(x)
             if self.norm is not None:
                 x = self.norm()(x, use_running_average=not train)
-            x = nn.relu(x)
-        return nn.Dense(10)(x)
+            x = self.activation(x)
+        return nn.Dense(10, kernel_init=self.kernel_init or initializers.lecun_normal())(x)
 
 
 class Form(NamedTuple):
