@@ -36,7 +36,7 @@ def classification(model: nn.Module, optimizer: optax.GradientTransformation) ->
         return extras.pop("params"), extras
 
     def loss(params: Any, extras: Any, data: Examples, indices: jax.Array) -> tuple[jax.Array, Any]:
-        images, labels = _gather(data, indices)
+        images, labels = gather(data, indices)
         logits, extras = model.apply({"params": params, **extras}, images, train=True, mutable=list(extras))
         return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean(), extras
 
@@ -47,7 +47,7 @@ def scorer(model: nn.Module, *, batch_statistics: bool = False) -> Any:
     """`(state, data, indices [n]) -> {"loss": [n], "acc": [n]}` in evaluation mode, or with the statistics of the n."""
 
     def score(state: TrainState, data: Examples, indices: jax.Array) -> dict[str, jax.Array]:
-        images, labels = _gather(data, indices)
+        images, labels = gather(data, indices)
         variables = {"params": state.params, **state.extras}
         logits, _ = model.apply(variables, images, train=batch_statistics, mutable=list(state.extras))
         return {
@@ -58,7 +58,8 @@ def scorer(model: nn.Module, *, batch_statistics: bool = False) -> Any:
     return score
 
 
-def _gather(data: Examples, indices: jax.Array) -> tuple[jax.Array, jax.Array]:
+def gather(data: Examples, indices: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Images as numbers, and labels."""
     images = data.images[indices]
     if images.dtype == jnp.uint8:
         images = images.astype(float) / 255

@@ -90,15 +90,7 @@ class Experiment:
         self, model: nn.Module, state: TrainState, indices: np.ndarray, order: Any = "layers"
     ) -> TrainState:
         """With the population statistics of these images, `[seeds, n]`."""
-
-        @for_all_seeds
-        def one(data: classifier.Examples, _count: Any, state: TrainState, indices: jax.Array) -> TrainState:
-            apply = functools.partial(model.apply, train=False)
-            images = data.images[indices].astype(jnp.float32) / 255
-            variables, _ = recalibrate(apply, {"params": state.params, **state.extras}, images, order=order)
-            return state._replace(extras={"batch_stats": variables["batch_stats"]})
-
-        return one(self.data, 0, state, indices)
+        return recalibrator(model, order)(self.data, 0, state, indices)
 
     def on_everything(self, model: nn.Module, state: TrainState) -> TrainState:
         """With the population statistics of all training images."""
@@ -113,6 +105,19 @@ class Experiment:
             return state._replace(extras={"batch_stats": fetch(variables["batch_stats"])})
 
         return stack([one(of_seed) for of_seed in unstack(state)])
+
+
+def recalibrator(model: nn.Module, order: Any = "layers") -> Callable[..., TrainState]:
+    """`(data, count, state, indices [seeds, n]) -> state`, with the population statistics of these images."""
+
+    @for_all_seeds
+    def of_one_seed(data: classifier.Examples, _count: Any, state: TrainState, indices: jax.Array) -> TrainState:
+        apply = functools.partial(model.apply, train=False)
+        images, _ = classifier.gather(data, indices)
+        variables, _ = recalibrate(apply, {"params": state.params, **state.extras}, images, order=order)
+        return state._replace(extras={"batch_stats": variables["batch_stats"]})
+
+    return of_one_seed
 
 
 def draws(seeds: list[int], number: int, size: int) -> np.ndarray:
