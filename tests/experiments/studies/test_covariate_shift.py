@@ -35,6 +35,9 @@ def test_with_batch_norm_sigmoids_learn_at_once(monkeypatch: pytest.MonkeyPatch)
     assert without.accuracies.item() <= 30
     assert with_norm.accuracies.item() >= 95
     assert np.median(np.ptp(without.percentiles[0, 0], axis=0)) < 0.1
+    # As they were at the start.
+    for layer, tolerance in (("Dense_0", 0.02), ("Dense_3", 0.1)):
+        np.testing.assert_allclose(np.std(states[0].params[layer]["kernel"]), 0.05, rtol=tolerance)
     # Of unit variance in training, and here by the running statistics.
     assert 1.7 <= np.median(np.ptp(with_norm.percentiles[0, 0], axis=0)) <= 2.2
     for read, state in zip((without, with_norm), states, strict=True):
