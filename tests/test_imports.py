@@ -88,7 +88,8 @@ def test_what_runs_compute_becomes_files_at_one_place():
     found = {module(path) for path in paths if writes & set(imported(path))} - writes
     # What is read or kept of the data is not computed.
     found = {name for name in found if not within(name, "experiments.harness.data")}
-    assert found == {"experiments.harness.run_files", "experiments.harness.earlier"}
+    of_runs, of_studies = {"run_files", "earlier", "occupied"}, {"study", "study_report"}
+    assert found == {f"experiments.harness.{name}" for name in of_runs | of_studies}
 
 
 def test_arrays_go_to_the_devices_and_leave_them_at_one_place():

@@ -24,7 +24,13 @@ T = TypeVar("T")
 _WANT_OF_MEMORY = re.compile("RESOURCE_EXHAUSTED|can't start new thread|failed to map segment|Cannot allocate memory")
 
 
-def run(config_class: type[T], args: Sequence[str] | None, work: Callable[[T, Console], None]) -> int:
+def run(
+    config_class: type[T],
+    args: Sequence[str] | None,
+    work: Callable[[T, Console], None],
+    *,
+    goes_on: bool = False,
+) -> int:
     """Read the command line, and do the work.
 
     Args:
@@ -32,6 +38,7 @@ def run(config_class: type[T], args: Sequence[str] | None, work: Callable[[T, Co
         args: as in `config.parse`.
         work: what to do with the configuration and a console. Its module is the program: `--help` shows the module's
             docstring, and its name as in `python -m name`.
+        goes_on: without being told, the program goes on where it was stopped; others do with `--resume`, if they can.
 
     Returns:
         The exit status: 0, 2 for what the user can mend, 128 and the number of the signal that has stopped it (130
@@ -54,7 +61,7 @@ def _run(config_class: type[T], args: Sequence[str] | None, work: Callable[[T, C
     console, module = make_console(), sys.modules[work.__module__]
     # Of a module that is run, `__name__` is "__main__"; its spec has the name by which it was found.
     name = (module.__spec__.name if module.__spec__ else module.__name__).removesuffix(".__main__")
-    way_on = _way_on(config_class, name, sys.argv[1:] if args is None else args)
+    way_on = _way_on(config_class, name, sys.argv[1:] if args is None else args, goes_on=goes_on)
     try:
         # Arguments given by a caller are not those of the process.
         if args is None:
@@ -113,12 +120,15 @@ def leave(status: int) -> NoReturn:
     sys.exit(status)
 
 
-def _way_on(config_class: type[object], name: str, args: Sequence[str]) -> str:
+def _way_on(config_class: type[object], name: str, args: Sequence[str], *, goes_on: bool) -> str:
     """What to type after a stop."""
-    if not hasattr(config_class, "resume"):
+    if goes_on:
+        command = [arg for arg in args if arg != "--overwrite"]
+    elif hasattr(config_class, "resume"):
+        command = [*args] if "--resume" in args else [*args, "--resume"]
+    else:
         return ""
-    command = shlex.join([*args] if "--resume" in args else [*args, "--resume"])
-    return f"What was finished is kept; to go on: python -m {name} {command}"
+    return f"What was finished is kept; to go on: {shlex.join(['python', '-m', name, *command])}"
 
 
 def _is_want_of_memory(error: Exception) -> bool:

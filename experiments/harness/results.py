@@ -35,8 +35,9 @@ def write_summary(
         environment: as from `describe_environment`; `None` for that of this process.
     """
     found = describe_environment() if environment is None else environment
-    write_json(folder / f"{name}.json", {**measured, **found})
     write_text(folder / f"{name}.md", text)
+    # Last, for it tells that there are results.
+    write_json(folder / f"{name}.json", {**measured, **found})
 
 
 @contextlib.contextmanager

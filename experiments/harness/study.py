@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,7 +13,7 @@ from rich.console import Console
 
 from experiments.harness import config, files, plotting, results
 from experiments.harness.errors import UserError
-from experiments.harness.tables import Table, markdown, mean_and_spread
+from experiments.harness.tables import Table, escaped, markdown, mean_and_spread
 
 # What neither the numbers of a study nor its claim depend on.
 _ASIDE = ("out", "overwrite", "data_dir")
@@ -24,8 +24,8 @@ class Study(NamedTuple):
 
     Attributes:
         name: as in `python -m experiments.studies.NAME`, and of its figure.
-        claim: one sentence.
-        source: where it comes from, with the number of the theorem or figure.
+        claim: one sentence, without its full stop.
+        source: where it comes from, with the number of the theorem or figure; without a full stop.
         minutes: what it takes on 2 cores.
     """
 
@@ -82,42 +82,48 @@ class Verdict(NamedTuple):
 
 def near(what: str, values: Any, target: float, *, percent: float, digits: int = 4) -> Verdict:
     """The mean must be within so many percent of a predicted number."""
-    values = _listed(values)
-    holds = abs(np.mean(values) - target) <= abs(target) * percent / 100
-    return Verdict(what, f"{target:.{digits}f}, within {percent:g} %", values, bool(holds), digits)
+    predicted, most = f"{target:.{digits}f}, within {percent:g} %", abs(target) * percent / 100
+    return _judged(what, values, predicted, lambda mean: abs(mean - target) <= most, every=False, digits=digits)
 
 
 def between(what: str, values: Any, low: float, high: float, *, every: bool = False, digits: int = 2) -> Verdict:
-    """The mean, or the value of every seed, must be between two bounds; one of them may be infinite."""
-    values = _listed(values)
-    judged = values if every else [float(np.mean(values))]
-    bounds = f"{low:g} to {high:g}"
-    if np.isinf(low):
-        bounds = f"at most {high:g}"
-    elif np.isinf(high):
-        bounds = f"at least {low:g}"
-    of = ", every seed" if every and len(values) > 1 else ""
-    return Verdict(what, bounds + of, values, all(low <= value <= high for value in judged), digits)
+    """The mean, or the value of every seed, must be between two bounds."""
+    return _judged(what, values, f"{low:g} to {high:g}", lambda v: low <= v <= high, every=every, digits=digits)
 
 
 def at_least(what: str, values: Any, low: float, *, every: bool = False, digits: int = 2) -> Verdict:
     """The mean, or the value of every seed, must not be below a bound."""
-    return between(what, values, low, np.inf, every=every, digits=digits)
+    return _judged(what, values, f"at least {low:g}", lambda v: v >= low, every=every, digits=digits)
+
+
+def above(what: str, values: Any, low: float, *, every: bool = False, digits: int = 2) -> Verdict:
+    """The mean, or the value of every seed, must be more than a bound."""
+    return _judged(what, values, f"above {low:g}", lambda v: v > low, every=every, digits=digits)
 
 
 def at_most(what: str, values: Any, high: float, *, every: bool = False, digits: int = 2) -> Verdict:
     """The mean, or the value of every seed, must not be above a bound."""
-    return between(what, values, -np.inf, high, every=every, digits=digits)
+    return _judged(what, values, f"at most {high:g}", lambda v: v <= high, every=every, digits=digits)
 
 
-def verdict_table(title: str, verdicts: Iterable[Mapping[str, Any]]) -> Table:
+def _judged(
+    what: str, values: Any, predicted: str, holds: Callable[[float], bool], *, every: bool, digits: int
+) -> Verdict:
+    """NaN is in no bounds, for no comparison with it is true."""
+    values = np.ravel(values).astype(float).tolist()
+    judged = values if every else [float(np.mean(values))]
+    of = ", every seed" if every and len(values) > 1 else ""
+    return Verdict(what, predicted + of, values, all(map(holds, judged)), digits)
+
+
+def verdict_table(verdicts: Iterable[Mapping[str, Any]]) -> Table:
     """A row for each verdict, given as in `summary.json`."""
-    header = ["", "predicted", "measured", "lowest to highest", "verdict"]
+    header = ["what", "predicted", "measured", "lowest to highest", "verdict"]
     rows = [
         [*(v[name] for name in ("what", "predicted", "measured", "interval")), "holds" if v["holds"] else "FAILS"]
         for v in verdicts
     ]
-    return Table(title, header, rows)
+    return Table("Verdicts", header, rows)
 
 
 def report(
@@ -144,30 +150,41 @@ def report(
         notes: sentences under the tables.
     """
     told = [{**v._asdict(), "measured": v.measured, "interval": v.interval} for v in verdicts]
-    table = verdict_table(study.claim, told)
+    table = verdict_table(told)
     notes = [*notes, f"Source: {study.source}."]
-    plotting.save_figure(figure, cfg.out / f"{study.name}.png")
-    more = json.loads(json.dumps(measured or {}, default=np.ndarray.tolist))
-    # Last, for it tells that the study is finished.
-    summary = {**study._asdict(), "settings": settings(cfg), "verdicts": told, "notes": notes, "measured": more}
-    results.write_summary(cfg.out, summary, markdown([table, *tables], notes))
+    plotting.save_figure(figure, cfg.out / figure_of(study.name))
+    summary = {**study._asdict(), "settings": settings(cfg), "verdicts": told, "notes": notes}
+    text = markdown([table.escaped(), *tables], map(escaped, notes))
+    results.write_summary(
+        cfg.out, _as_json({**summary, "measured": measured or {}}), f"{escaped(study.claim)}.\n\n{text}"
+    )
+    console.print(f"\n{study.claim}.", soft_wrap=True)
     table.show(notes, console)
-    results.name_files(cfg.out, ("summary.md", "summary.json", f"{study.name}.png"), console)
+    results.name_files(cfg.out, ("summary.md", "summary.json", figure_of(study.name)), console)
+
+
+def figure_of(name: str) -> str:
+    """The file of a study's figure in its folder."""
+    return f"{name}.png"
 
 
 def settings(cfg: config.Settings) -> dict[str, Any]:
     """All that the results depend on, as JSON."""
-    return json.loads(json.dumps({k: v for k, v in dataclasses.asdict(cfg).items() if k not in _ASIDE}, default=str))
+    of = {name: value for name, value in dataclasses.asdict(cfg).items() if name not in _ASIDE}
+    return json.loads(json.dumps(of, default=str))
 
 
-def read(folder: Path) -> dict[str, Any] | None:
+def read(folder: Path, name: str) -> dict[str, Any] | None:
     """The summary of a study that is finished, or `None`."""
     try:
         summary = files.read_json(folder / "summary.json")
     except UserError:
         return None
-    return summary if summary and {*Study._fields, "settings", "verdicts", "notes"} <= summary.keys() else None
+    if not summary or not (folder / figure_of(name)).is_file():
+        return None
+    return summary if {*Study._fields, "settings", "verdicts", "notes"} <= summary.keys() else None
 
 
-def _listed(values: Any) -> list[float]:
-    return np.ravel(values).astype(float).tolist()
+def _as_json(value: dict[str, Any]) -> dict[str, Any]:
+    """Arrays as lists, and no number where JSON has none, as for NaN."""
+    return json.loads(json.dumps(value, default=np.ndarray.tolist), parse_constant=lambda _: None)

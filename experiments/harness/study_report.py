@@ -4,109 +4,143 @@ from __future__ import annotations
 
 import base64
 import html
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from experiments.harness import files, study
-from experiments.harness.tables import Table
+from experiments.harness import environment, files, study
+from experiments.harness.tables import Table, escaped
 
 TITLE = "What theory says of batch normalization, measured"
+# On narrow screens, as of a phone, a row is a card whose cells name their columns.
 STYLE = """
 :root { color-scheme: light dark; --ink: #1b1f24; --paper: #fff; --line: #d0d7de; --good: #1a7f37; --bad: #b42318; }
 @media (prefers-color-scheme: dark) {
   :root { --ink: #e6edf3; --paper: #0d1117; --line: #3d444d; --good: #3fb950; --bad: #ff7b72; }
 }
-body { color: var(--ink); background: var(--paper); font: 16px/1.5 system-ui, sans-serif; max-width: 60rem;
-  margin: 2rem auto; padding: 0 1rem; }
-div.wide { overflow-x: auto; }
+body { color: var(--ink); background: var(--paper); font: 16px/1.5 system-ui, sans-serif; max-width: 70rem;
+  margin: 2rem auto; padding: 0 1rem; overflow-wrap: anywhere; }
+h1, h2 { line-height: 1.2; }
 table { border-collapse: collapse; margin: 1rem 0; }
-th, td { border: 1px solid var(--line); padding: .3rem .6rem; text-align: right; vertical-align: top; }
-th:first-child, td:first-child { text-align: left; }
-td.holds { color: var(--good); } td.fails { color: var(--bad); font-weight: bold; }
+th, td { border: 1px solid var(--line); padding: .3rem .6rem; text-align: left; vertical-align: top; }
+td.number { text-align: right; font-variant-numeric: tabular-nums; }
+td.holds { color: var(--good); }
+td.fails { color: var(--bad); font-weight: bold; }
 img { max-width: 100%; background: #fff; border-radius: .5rem; padding: .5rem; box-sizing: border-box; }
 a { color: inherit; }
+@media (max-width: 45rem) {
+  thead { display: none; }
+  tr { display: block; border: 1px solid var(--line); border-radius: .5rem; margin: .7rem 0; padding: .3rem .6rem; }
+  td, td.number { display: block; border: 0; padding: .1rem 0; text-align: left; }
+  td::before { content: attr(data-label) ": "; opacity: .7; }
+}
 """
 
-
-def write(out: Path, names: list[str]) -> int:
-    """Write both files for the studies that are finished, in this order; how many predictions failed."""
-    found = {name: summary for name in names if (summary := study.read(out / name))}
-    failed = sum(not verdict["holds"] for summary in found.values() for verdict in summary["verdicts"])
-    files.write_text(out / "REPORT.md", as_markdown(found, lambda name: f"{name}/{name}.png"))
-    files.write_text(out / "report.html", as_html(found, out))
-    return failed
+Summaries = Mapping[str, Mapping[str, Any]]
 
 
-def as_markdown(found: Mapping[str, Any], figure: Any) -> str:
-    """The table of all claims, then each study with its figure, whose path `figure(name)` gives."""
-    parts = [f"# {TITLE}", overview(found).markdown().partition("\n\n")[2]]
+def write(out: Path, names: Collection[str]) -> Summaries:
+    """Write both files for those of the studies that are finished, in this order; their summaries by name."""
+    found = {name: summary for name in names if (summary := study.read(out / name, name))}
+    missing = [name for name in names if name not in found]
+    figures = {name: (out / name / study.figure_of(name)).read_bytes() for name in found}
+    files.write_text(out / "REPORT.md", as_markdown(found, missing))
+    files.write_text(out / "report.html", as_html(found, missing, figures))
+    return found
+
+
+def headline(found: Summaries) -> str:
+    """How many predictions hold, and which studies have others."""
+    verdicts = [verdict for summary in found.values() for verdict in summary["verdicts"]]
+    failed = sum(not verdict["holds"] for verdict in verdicts)
+    of = [name for name, summary in found.items() if not all(verdict["holds"] for verdict in summary["verdicts"])]
+    fail = f"{failed} FAIL{'S' if failed == 1 else ''}: {', '.join(of)}" if failed else "none FAILS"
+    return f"{len(verdicts) - failed} of {len(verdicts)} predictions hold, {fail}."
+
+
+def as_markdown(found: Summaries, missing: list[str]) -> str:
+    """The table of all predictions, then each study with its figure, which lies in its folder."""
+    parts = [f"# {TITLE}", headline(found), *not_run(missing), cells_of(overview(found))]
     for name, summary in found.items():
-        parts += [f"## {name}", f"{summary['claim']} Source: {summary['source']}. `{command(summary)}`"]
-        parts += [table_of(summary).markdown().partition("\n\n")[2], *summary["notes"][:-1]]
-        parts += [f"![{summary['claim']}]({figure(name)})", made_with(summary)]
+        parts += [f"## {name}", f"{escaped(cited(summary))} `{command(name)}`"]
+        parts += [cells_of(study.verdict_table(summary["verdicts"])), *map(escaped, summary["notes"][:-1])]
+        parts += [f"![{escaped(summary['claim'])}]({name}/{study.figure_of(name)})", escaped(made_with(summary))]
     return "\n\n".join(parts) + "\n"
 
 
-def as_html(found: Mapping[str, Any], out: Path) -> str:
+def as_html(found: Summaries, missing: list[str], figures: Mapping[str, bytes]) -> str:
     """The same in one file, the figures inside."""
-    parts = [f"<h1>{TITLE}</h1>", table_as_html(overview(found), {name: f"#{name}" for name in found})]
+    parts = [f"<h1>{TITLE}</h1>", *paragraphs([headline(found), *not_run(missing)]), table_as_html(overview(found))]
     for name, summary in found.items():
-        claim = html.escape(summary["claim"])
-        picture = base64.b64encode((out / name / f"{name}.png").read_bytes()).decode()
+        picture = base64.b64encode(figures[name]).decode()
         parts += [
             f'<h2 id="{name}">{name}</h2>',
-            f"<p>{claim} Source: {html.escape(summary['source'])}. <code>{command(summary)}</code></p>",
-            table_as_html(table_of(summary), {}),
-            *(f"<p>{html.escape(note)}</p>" for note in summary["notes"][:-1]),
-            f'<img src="data:image/png;base64,{picture}" alt="{claim}">',
-            f"<p>{html.escape(made_with(summary))}</p>",
+            f"<p>{html.escape(cited(summary))} <code>{command(name)}</code></p>",
+            table_as_html(study.verdict_table(summary["verdicts"])),
+            *paragraphs(summary["notes"][:-1]),
+            f'<p><img src="data:image/png;base64,{picture}" alt="{html.escape(summary["claim"])}"></p>',
+            *paragraphs([made_with(summary)]),
         ]
     head = (
-        f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{TITLE}</title>'
-        f"<style>{STYLE}</style>"
+        '<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{TITLE}</title><style>{STYLE}</style>"
     )
-    return f'<!doctype html>\n<html lang="en"><head>{head}</head>\n<body>\n' + "\n".join(parts) + "\n</body></html>\n"
+    body = "\n".join(parts)
+    return f'<!doctype html>\n<html lang="en">\n<head>{head}</head>\n<body>\n{body}\n</body>\n</html>\n'
 
 
-def overview(found: Mapping[str, Any]) -> Table:
+def overview(found: Summaries) -> Table:
     """One row for each prediction."""
-    rows = [
-        [name, verdict["what"], *(verdict[cell] for cell in ("predicted", "measured", "interval")), word(verdict)]
-        for name, summary in found.items()
-        for verdict in summary["verdicts"]
-    ]
-    return Table(TITLE, ["study", "what", "predicted", "measured", "lowest to highest", "verdict"], rows)
+    tables = {name: study.verdict_table(summary["verdicts"]) for name, summary in found.items()}
+    rows = [[name, *row] for name, table in tables.items() for row in table.rows]
+    return Table(TITLE, ["study", "what", *study.verdict_table([]).header[1:]], rows)
 
 
-def table_of(summary: Mapping[str, Any]) -> Table:
-    """The verdicts of one study."""
-    return study.verdict_table(summary["claim"], summary["verdicts"])
+def not_run(missing: list[str]) -> list[str]:
+    """A sentence, if there is something to say."""
+    return [f"Not run yet: {', '.join(missing)}."] if missing else []
 
 
-def word(verdict: Mapping[str, Any]) -> str:
-    """Whether a prediction holds."""
-    return "holds" if verdict["holds"] else "FAILS"
+def cited(summary: Mapping[str, Any]) -> str:
+    """The claim and where it comes from."""
+    return f"{summary['claim']}. Source: {summary['source']}."
 
 
-def command(summary: Mapping[str, Any]) -> str:
+def command(name: str) -> str:
     """What to type for one study."""
-    return f"python -m experiments.studies.{summary['name']}"
+    return f"python -m experiments.studies.{name}"
 
 
 def made_with(summary: Mapping[str, Any]) -> str:
-    """The seeds, the device and the versions."""
-    settings, versions = summary["settings"], summary["versions"]
+    """The seeds, the device, and the versions of what the studies import."""
+    settings = summary["settings"]
     last = settings["seed"] + settings["seeds"] - 1
-    seeds = f"seed {last}" if settings["seeds"] == 1 else f"seeds {settings['seed']} to {last}"
-    return f"{seeds.capitalize()}; {summary['device']}; {', '.join(f'{k} {v}' for k, v in versions.items())}."
+    seeds = f"Seed {last}" if settings["seeds"] == 1 else f"Seeds {settings['seed']} to {last}"
+    versions = [f"{of} {is_}" for of, is_ in summary["versions"].items() if of not in environment.PEERS]
+    return f"{seeds}; {summary['device']}; {', '.join(versions)}."
 
 
-def table_as_html(table: Table, links: Mapping[str, str]) -> str:
-    """A table whose first cells may be links."""
-    lines = ["".join(f"<th>{html.escape(cell)}</th>" for cell in table.header)]
-    for first, *cells in table.rows:
-        shown = f'<a href="{links[first]}">{html.escape(first)}</a>' if first in links else html.escape(first)
-        others = (f'<td class="{cell.lower()}">{html.escape(cell)}</td>' for cell in cells)
-        lines.append(f"<td>{shown}</td>{''.join(others)}")
-    return f'<div class="wide"><table>{"".join(f"<tr>{line}</tr>" for line in lines)}</table></div>'
+def cells_of(table: Table) -> str:
+    """A table for Markdown, without its title."""
+    return table.escaped().markdown().partition("\n\n")[2]
+
+
+def paragraphs(texts: Iterable[str]) -> list[str]:
+    """Each text as a paragraph."""
+    return [f"<p>{html.escape(text)}</p>" for text in texts]
+
+
+def table_as_html(table: Table) -> str:
+    """A table of verdicts; the name of a study leads to it."""
+    head = "".join(f'<th scope="col">{html.escape(name)}</th>' for name in table.header)
+    rows = "".join(f"<tr>{''.join(map(cell_as_html, table.header, row))}</tr>\n" for row in table.rows)
+    return f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}</tbody>\n</table>"
+
+
+def cell_as_html(column: str, text: str) -> str:
+    """A cell, which knows its column for narrow screens."""
+    shown = html.escape(text)
+    kind = {"measured": "number", "lowest to highest": "number", "verdict": text.lower()}.get(column, "")
+    if column == "study":
+        shown = f'<a href="#{shown}">{shown}</a>'
+    return f'<td class="{html.escape(kind)}" data-label="{html.escape(column)}">{shown}</td>'

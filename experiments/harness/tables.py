@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -28,6 +29,10 @@ class Table(NamedTuple):
         lines = [self.header, ["---", *["---:"] * (len(self.header) - 1)], *self.rows]
         return "\n".join([self.title, "", *(f"| {' | '.join(line)} |" for line in lines)])
 
+    def escaped(self) -> Table:
+        """The same for Markdown, in which every sign stands for itself."""
+        return Table(escaped(self.title), [*map(escaped, self.header)], [[*map(escaped, row)] for row in self.rows])
+
     def cells(self) -> dict[str, dict[str, str]]:
         """By row and column, for `summary.json`."""
         return {name: dict(zip(self.header[1:], cells, strict=True)) for name, *cells in self.rows}
@@ -48,6 +53,16 @@ class Table(NamedTuple):
 def markdown(tables: Iterable[Table], notes: Iterable[str] = ()) -> str:
     """What a `summary.md` holds: the tables, then the notes, with blank lines between."""
     return "\n\n".join([*(table.markdown() for table in tables), *notes]) + "\n"
+
+
+def escaped(text: str) -> str:
+    r"""The text for Markdown, in which every sign stands for itself.
+
+    Example:
+        >>> print(escaped("2*rate*decay, |w|"))
+        2\*rate\*decay, \|w\|
+    """
+    return re.sub(r"[\\`*<|\[]", r"\\\g<0>", text)
 
 
 def mean_and_spread(values: Sequence[float], digits: int = 4) -> str:

@@ -1,7 +1,7 @@
 """All studies: `python -m experiments.studies` lists them, `--all` runs them one after another.
 
-A study that is finished is left as it is, so that `--all` goes on where it was stopped. Writes a folder for each study,
-`REPORT.md`, and `report.html`, one file with all tables and figures.
+What is finished is left as it is, so that the same command goes on where it was stopped. Writes a folder for each
+study, `REPORT.md`, and `report.html`, one file with all predictions and figures.
 """
 
 from __future__ import annotations
@@ -9,15 +9,19 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import pkgutil
+import time
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.table import Column, Table
 
 from experiments import studies
-from experiments.harness import compilation, config, program, study, study_report
+from experiments.harness import compilation, config, files, program, study, study_report
 from experiments.harness.errors import UserError
-from experiments.harness.tables import Table
+
+# In the folder of a study whose earlier results are to give way. As a file, so that it outlives a stop.
+AGAIN = ".again"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,14 +35,14 @@ class Config:
     out: Path = Path("results/studies")
     """The folder for all results."""
     overwrite: bool = False
-    """Run finished studies again."""
+    """Run finished studies again, and replace their results as soon as there are new ones."""
     data_dir: Path | None = None
     """A folder with the four official MNIST files, or a TFDS data directory; None to find or fetch the data."""
 
 
 def main(args: list[str] | None = None) -> int:
     """List or run the studies, and return the exit status."""
-    return program.run(Config, args, work)
+    return program.run(Config, args, work, goes_on=True)
 
 
 def work(cfg: Config, console: Console) -> None:
@@ -50,14 +54,13 @@ def work(cfg: Config, console: Console) -> None:
         list_all(modules, console)
         return
     config.require_writable("--out", cfg.out)
-    for name in cfg.only or modules:
-        run_one(name, modules[name], cfg, console)
-        failed = study_report.write(cfg.out, [*modules])
-    console.print(
-        f"\nReport: {cfg.out / 'report.html'}, {cfg.out / 'REPORT.md'}; "
-        + (f"{failed} predictions failed." if failed else "all predictions hold."),
-        soft_wrap=True,
-    )
+    names = [*(cfg.only or modules)]
+    if cfg.overwrite:
+        mark(names, cfg)
+    run_all(names, modules, cfg, console)
+    found = study_report.write(cfg.out, modules)
+    console.print(f"\nReport: {cfg.out / 'report.html'}, {cfg.out / 'REPORT.md'}", soft_wrap=True)
+    console.print(study_report.headline(found), soft_wrap=True)
 
 
 def find_studies() -> dict[str, Any]:
@@ -71,24 +74,58 @@ def find_studies() -> dict[str, Any]:
 
 
 def list_all(modules: dict[str, Any], console: Console) -> None:
-    """Print what there is to run."""
-    rows = [[name, module.STUDY.claim, f"{module.STUDY.minutes:g}"] for name, module in modules.items()]
-    table = Table("Studies", ["python -m experiments.studies.…", "claim", "minutes"], rows)
+    """Print what there is to run: a table on a terminal, else a line for each."""
+    rows = [(name, f"{of.STUDY.minutes:g}", of.STUDY.claim) for name, of in modules.items()]
+    if console.is_terminal:
+        table = Table("study", Column("minutes", justify="right"), "claim")
+        for row in rows:
+            table.add_row(*row)
+        console.print(table)
+    else:
+        for name, minutes, claim in rows:
+            console.print(f"{name:20} {minutes:>5} min  {claim}")
     total = sum(module.STUDY.minutes for module in modules.values())
-    table.show([f"All together: --all, {total:.0f} minutes on 2 cores."], console)
+    console.print("One of them, with flags of its own: python -m experiments.studies.NAME", soft_wrap=True)
+    console.print(f"All of them, about {total:.0f} minutes: python -m experiments.studies --all", soft_wrap=True)
 
 
-def run_one(name: str, module: Any, cfg: Config, console: Console) -> None:
-    """Run a study, unless it is finished."""
+def mark(names: list[str], cfg: Config) -> None:
+    """Note which results are to give way: whoever goes on after a stop does not say so again."""
+    for name in names:
+        if (cfg.out / name / "summary.json").exists():
+            files.write_text(cfg.out / name / AGAIN, "")
+
+
+def run_all(names: list[str], modules: dict[str, Any], cfg: Config, console: Console) -> None:
+    """Run those of the studies that are not finished, with a new report after each."""
+    left = [name for name in names if not is_finished(modules[name], settings_of(modules[name], cfg))]
+    if done := [name for name in names if name not in left]:
+        console.print(f"Finished before: {', '.join(done)}", soft_wrap=True)
+    for number, name in enumerate(left, 1):
+        minutes = sum(modules[other].STUDY.minutes for other in left[number - 1 :])
+        console.print(f"\n{name}, {number} of {len(left)}; about {minutes:.0f} minutes to go", soft_wrap=True)
+        begun, own = time.monotonic(), settings_of(modules[name], cfg)
+        try:
+            modules[name].work(own, console)
+        except UserError as error:
+            raise UserError(f"{name}: {error}") from None
+        (own.out / AGAIN).unlink(missing_ok=True)
+        study_report.write(cfg.out, modules)
+        console.print(f"Took {(time.monotonic() - begun) / 60:.1f} minutes")
+
+
+def settings_of(module: Any, cfg: Config) -> Any:
+    """A study's own settings, with what the command line says of all."""
     fields = {field.name for field in dataclasses.fields(module.Config)}
-    flags = {"out": cfg.out / name, "overwrite": cfg.overwrite, "data_dir": cfg.data_dir}
-    own = module.Config(**{flag: value for flag, value in flags.items() if flag in fields})
-    found = study.read(own.out)
-    if found and found["settings"] == study.settings(own) and not cfg.overwrite:
-        console.print(f"{name}: finished before")
-        return
-    console.print(f"\n{name}: {module.STUDY.minutes:g} minutes")
-    module.work(own, console)
+    out = cfg.out / module.STUDY.name
+    flags = {"out": out, "overwrite": (out / AGAIN).exists(), "data_dir": cfg.data_dir}
+    return module.Config(**{flag: value for flag, value in flags.items() if flag in fields})
+
+
+def is_finished(module: Any, own: Any) -> bool:
+    """Whether a study has results with these settings, which are not to be replaced."""
+    found = study.read(own.out, module.STUDY.name)
+    return found is not None and found["settings"] == study.settings(own) and not own.overwrite
 
 
 if __name__ == "__main__":

@@ -14,16 +14,24 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from rich.console import Console
 
-from experiments.harness import compilation, config, plotting, program, results, study
+from experiments.harness import compilation, config, plotting, program, study
 from experiments.harness.data import load_kept
-from experiments.harness.tables import Table, markdown, mean_and_spread
+from experiments.harness.tables import Table, mean_and_spread
 from experiments.studies.population import measure
 from experiments.tutorial import classifier, runs
 from experiments.tutorial.experiment import Experiment
+
+STUDY = study.Study(
+    "population",
+    "Population statistics take about 1,000 images in a dense net, and a few dozen in a convolutional one",
+    "Wu and Johnson, \"Rethinking 'Batch' in BatchNorm\", arXiv 2105.07576, section 3",
+    4,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,11 +56,9 @@ def work(cfg: Config, console: Console) -> None:
     data = classifier.on_device(*runs.all_examples(load_kept(cfg.data_dir, report=console.print)))
     experiment = Experiment(cfg.all_seeds(), cfg.steps, data, console)
     costs = measure.by_size(experiment)
-    verdicts = judge(costs)
     steps, decays = measure.by_decay(experiment)
     batches, weights = measure.by_batch(experiment), measure.of_averaged_weights(experiment)
     tables = [
-        verdicts,
         size_table(costs),
         accuracy_table("Test accuracy by decay of the running averages", "step", steps, decays),
         accuracy_table(
@@ -69,26 +75,22 @@ def work(cfg: Config, console: Console) -> None:
         f"Points lost beside the statistics of all {runs.TRAINING:,} training images, of {measure.DRAWS} draws a seed.",
         f"Averaged weights: the mean of {measure.AVERAGED} states, {measure.EVERY} steps apart.",
     ]
-    measured = {"sizes": measure.SIZES, "seeds": cfg.all_seeds(), "cost": {k: v.tolist() for k, v in costs.items()}}
-    results.write_summary(cfg.out, measured, markdown(tables, notes))
-    draw(cfg, costs)
-    for table in tables[:2]:
-        table.show(notes[:2], console)
-    results.name_files(cfg.out, ("summary.md", "summary.json", "population.png"), console)
+    tables[0].show((), console)
+    measured = {"sizes": measure.SIZES, "cost": costs}
+    study.report(STUDY, cfg, judge(costs), draw(costs), console, measured=measured, tables=tables, notes=notes)
 
 
-def judge(costs: dict[str, np.ndarray]) -> Table:
-    """What was predicted beside what was measured."""
+def judge(costs: dict[str, np.ndarray]) -> list[study.Verdict]:
+    """What was predicted beside what was measured, of points lost, `[sizes, seeds * draws]`."""
     thousand, few = measure.SIZES.index(1_000), measure.SIZES.index(64)
-    worst = costs["dense"][thousand].max()
-    mean, images = costs["dense"][few].mean(), costs["convolutional"][few].mean()
-    rows = [
-        ("dense, 1,000 images, the worst draw", "at most 0.3", worst, worst <= 0.3),
-        ("dense, 64 images, mean", "more than 0.3", mean, mean > 0.3),
-        ("convolutional, 64 images, mean", "within 0.2", images, abs(images) <= 0.2),
+    # A column for each draw of a seed.
+    dense, images = (costs[name].reshape(len(measure.SIZES), -1, measure.DRAWS) for name in measure.NETS)
+    worst = f"dense net, 1,000 images: points lost by the worst of {measure.DRAWS} draws"
+    return [
+        study.at_most(worst, dense[thousand].max(-1), 0.3, every=True),
+        study.above("dense net, 64 images: points lost", dense[few].mean(-1), 0.3),
+        study.between("convolutional net, 64 images: points lost", images[few].mean(-1), -0.2, 0.2),
     ]
-    cells = [[what, predicted, f"{cost:.2f}", "holds" if holds else "FAILS"] for what, predicted, cost, holds in rows]
-    return Table("Points lost beside the statistics of all images", ["", "predicted", "measured", "verdict"], cells)
 
 
 def size_table(costs: dict[str, np.ndarray]) -> Table:
@@ -109,7 +111,7 @@ def accuracy_table(title: str, first: str, rows: list[str], columns: dict[str, l
     return Table(title, [first, *columns], cells)
 
 
-def draw(cfg: Config, costs: dict[str, np.ndarray]) -> None:
+def draw(costs: dict[str, np.ndarray]) -> Any:
     """Points lost against the number of images."""
     figure, (ax,) = plotting.new_figure(1)
     for (name, cost), colour in zip(costs.items(), plotting.COLOURS, strict=False):
@@ -119,7 +121,7 @@ def draw(cfg: Config, costs: dict[str, np.ndarray]) -> None:
     ax.set(title="What statistics of few images cost", xscale="log", xlabel="training images recalibrated on")
     ax.set(ylabel=f"points lost beside all {runs.TRAINING:,}", ylim=(-0.5, 3))
     ax.legend()
-    plotting.save_figure(figure, cfg.out / "population.png")
+    return figure
 
 
 if __name__ == "__main__":

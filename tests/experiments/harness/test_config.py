@@ -15,7 +15,7 @@ from experiments.harness.errors import UserError
 from experiments.mnist import __main__ as mnist
 from experiments.preprocessing import __main__ as preprocessing
 from experiments.speedrun import __main__ as speedrun
-from experiments.studies import depth
+from experiments.studies.depth import __main__ as depth
 
 
 @dataclasses.dataclass(frozen=True)

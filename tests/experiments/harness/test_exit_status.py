@@ -12,7 +12,7 @@ from experiments.harness import program, stopping
 from experiments.harness.errors import UserError
 from experiments.harness.progress import Stopped
 from experiments.mnist import __main__ as mnist
-from experiments.studies import depth
+from experiments.studies.depth import __main__ as depth
 from tests.sources import ROOT
 
 

@@ -12,7 +12,9 @@ import pytest
 from PIL import Image
 
 from experiments.harness import training
-from experiments.studies import depth
+from experiments.harness.console import make_console
+from experiments.studies.depth import __main__ as depth
+from experiments.studies.depth import measure
 from experiments.tutorial import classifier, lessons, nets, runs
 from tests.experiments import stand_in
 
@@ -22,30 +24,55 @@ NORMS = dict(zip((False, True), depth.KINDS.values(), strict=True))
 @pytest.fixture(autouse=True)
 def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(depth, "load_kept", stand_in.load_stand_in)
+    monkeypatch.setattr(measure, "STEPS", 2)
     stand_in.shrink(monkeypatch)
 
 
 @pytest.mark.slow
-def test_it_maps_depth_and_rate_with_and_without_batch_norm(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    flags = ["--depths", "1", "3", "--rates", "0.1", "1", "--steps", "3", "--seeds", "2", "--out", str(tmp_path)]
+def test_it_maps_depth_and_rate_with_and_without_batch_norm(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(measure, "LAYERS", 1)
+    flags = ["--depths", "1", "2", "--rates", "0.1", "1", "--steps", "3", "--seeds", "2", "--out", str(tmp_path)]
     assert depth.main(flags) == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == ["depth.png", "summary.json", "summary.md"]
     summary = json.loads((tmp_path / "summary.json").read_text())
-    assert (summary["depths"], summary["rates"], summary["steps"], summary["seeds"]) == ([1, 3], [0.1, 1.0], 3, [0, 1])
+    settings = {"depths": [1, 2], "rates": [0.1, 1.0], "steps": 3, "seed": 1_000, "seeds": 2}
+    assert summary["settings"] == settings
     text = (tmp_path / "summary.md").read_text()
     for kind in depth.KINDS:
-        accuracies = np.asarray(summary["test_acc"][kind])
+        accuracies = np.asarray(summary["measured"]["map"][kind])
         assert accuracies.shape == (2, 2, 2)
         # Of 120 test images, each counted once.
         np.testing.assert_allclose(accuracies * 120, np.round(accuracies * 120), atol=1e-9)
         rows = text.split(f"Test accuracy {kind}, by learning rate\n\n")[1].splitlines()[:4]
         assert rows[0] == "| hidden layers | 0.1 | 1 |"
-        assert rows[3].startswith(f"| 3 | {accuracies[1, 0].mean():.4f} ± ")
+        assert rows[3].startswith(f"| 2 | {accuracies[1, 0].mean():.4f} ± ")
     said = capsys.readouterr().out
     assert said.count("deep, with") == 4
+    assert said.count("1 deep, N(0, 0.05), with") == 2
     assert "hidden layers" in said
     with Image.open(tmp_path / "depth.png") as image:
         assert image.width > image.height > 400
+
+
+@pytest.mark.parametrize(("norm", "gain"), [(False, measure.GAIN), (True, 1.0)])
+def test_what_each_layer_hands_on(norm: bool, gain: float) -> None:
+    images = np.random.default_rng(0).uniform(size=(200, 28, 28)).astype(np.float32)
+    signals = [measure.signal(measure.plain(NORMS[norm]), seed, images) for seed in range(3)]
+    found = np.mean([(of[-1] / of[0]) ** (1 / 9) for of in signals])
+    # Of 100 inputs the sum of squares varies by a fifth from layer to layer; what batch norm hands on does not.
+    np.testing.assert_allclose(found, gain, rtol=1e-3 if norm else 0.1)
+
+
+def test_verdicts() -> None:
+    def holding(without: list[float], with_: list[float]) -> list[bool]:
+        verdicts = depth.judge({measure.WITHOUT: np.asarray(without), measure.WITH: np.asarray(with_)})
+        return [verdict.holds for verdict in verdicts]
+
+    assert holding([0.1, 0.15], [0.93, 0.99]) == [True, True]
+    # A single seed is enough.
+    assert holding([0.1, 0.1501], [0.9299, 0.99]) == [False, False]
 
 
 @pytest.mark.slow
@@ -53,10 +80,10 @@ def test_it_maps_depth_and_rate_with_and_without_batch_norm(tmp_path: Path, caps
 def test_every_rate_and_seed_trains_as_it_does_alone(norm: bool) -> None:
     model = nets.Deep(2, NORMS[norm])
     data = classifier.on_device(*runs.all_examples(stand_in.load_stand_in()))
-    cfg = depth.Config(rates=(0.05, 0.5), steps=3, seeds=2)
-    got = depth.train(model, "", cfg, data, depth.program.make_console())
+    rates = (0.05, 0.5)
+    got = measure.accuracies(model, "", [0, 1], rates, 3, data, make_console())
     score = training.mean_score(classifier.scorer(model))
-    for i, rate in enumerate(cfg.rates):
+    for i, rate in enumerate(rates):
         problem = classifier.classification(model, optax.sgd(rate))
         state, _ = training.train(
             problem,

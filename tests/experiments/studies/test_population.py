@@ -42,7 +42,8 @@ def test_a_run_writes_its_files(tmp_path: Path) -> None:
     assert study.main(["--steps", "3", "--seeds", "2", "--out", str(tmp_path)]) == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == ["population.png", "summary.json", "summary.md"]
     summary = json.loads((tmp_path / "summary.json").read_text())
-    assert np.asarray(summary["cost"]["dense"]).shape == (3, 4)
+    assert np.asarray(summary["measured"]["cost"]["dense"]).shape == (3, 4)
+    assert [len(verdict["values"]) for verdict in summary["verdicts"]] == [2, 2, 2]
     text = (tmp_path / "summary.md").read_text()
     assert text.count("\n| --- |") == 5
     assert "| 10 | " in text.split("Test accuracy by size of the training batches")[1]
@@ -51,12 +52,19 @@ def test_a_run_writes_its_files(tmp_path: Path) -> None:
 
 
 def test_verdicts() -> None:
-    def costs(dense_few: float, dense_thousand: float, images: float) -> dict[str, np.ndarray]:
-        rows = {"dense": (dense_few, 0, dense_thousand), "convolutional": (images, 0, 0)}
-        return {name: np.asarray(values)[:, None] * np.ones(2) for name, values in rows.items()}
+    def costs(dense_few: list[float], dense_thousand: list[float], images: list[float]) -> dict[str, np.ndarray]:
+        none = [0.0] * 4
+        return {
+            "dense": np.asarray([dense_few, none, dense_thousand]),
+            "convolutional": np.asarray([images, none, none]),
+        }
 
-    assert [row[3] for row in study.judge(costs(0.6, 0.2, -0.1)).rows] == ["holds"] * 3
-    assert [row[3] for row in study.judge(costs(0.2, 0.4, -0.3)).rows] == ["FAILS"] * 3
+    # Two draws of one seed, then two of the other.
+    found = study.judge(costs([0.2, 0.4, 0.5, 0.3], [0.1, 0.3, 0.2, -0.5], [-0.3, -0.1, 0, 0]))
+    assert [verdict.holds for verdict in found] == [True] * 3
+    np.testing.assert_allclose([verdict.values for verdict in found], [[0.3, 0.2], [0.3, 0.4], [-0.2, 0]], atol=1e-12)
+    found = study.judge(costs([0.2, 0.4, 0.1, 0.4], [0, 0, 0, 0.31], [0.5, 0.5, 0, 0]))
+    assert [verdict.holds for verdict in found] == [False] * 3
 
 
 @pytest.mark.parametrize(

@@ -136,24 +136,25 @@ def test_verdicts() -> None:
             return 70 if norm == PLAIN else 90
         return {(GHOST, 2): 80, (RENORM, 2): 95.5, (RENORM, 4): 91.5, (PLAIN, 32): 94}.get((norm, size), 90)
 
-    table = study.judge(recorded(as_predicted))
-    assert [row[2] for row in table.rows] == ["24.00", "83.33", "5.50", "1.50", "0.00", "10.00"]
-    assert [row[3] for row in table.rows] == ["holds"] * 6
+    found = study.judge(recorded(as_predicted))
+    np.testing.assert_allclose([np.mean(verdict.values) for verdict in found], [24, 250 / 3, 5.5, 1.5, 0, 10])
+    assert [verdict.holds for verdict in found] == [True] * 6
 
     def otherwise(drawing: str, norm: str, size: int) -> float:
         if drawing == TWO_CLASSES:
             return 80 if norm == PLAIN else 87
         return {(GHOST, 2): 81, (RENORM, 2): 94.5, (RENORM, 4): 90.5, (RENORM, 16): 89}.get((norm, size), 90)
 
-    table = study.judge(recorded(otherwise))
-    assert [row[2] for row in table.rows] == ["10.00", "70.00", "4.50", "0.50", "-1.00", "9.00"]
-    assert [row[3] for row in table.rows] == ["FAILS"] * 6
+    found = study.judge(recorded(otherwise))
+    np.testing.assert_allclose([np.mean(verdict.values) for verdict in found], [10, 70, 4.5, 0.5, -1, 9])
+    assert [verdict.holds for verdict in found] == [False] * 6
 
 
 def test_where_nothing_is_lost_nothing_is_recovered() -> None:
     for pairs in (90, 91):
-        rows = study.judge(recorded(lambda drawing, *_, pairs=pairs: pairs if drawing == TWO_CLASSES else 90)).rows
-        assert [row[2:] for row in rows[:2]] == [[f"{90 - pairs:.2f}", "FAILS"], ["nan", "FAILS"]]
+        found = study.judge(recorded(lambda drawing, *_, pairs=pairs: pairs if drawing == TWO_CLASSES else 90))
+        assert [np.mean(verdict.values) for verdict in found[:2]] == [90 - pairs, pytest.approx(np.nan, nan_ok=True)]
+        assert [verdict.holds for verdict in found[:2]] == [False, False]
 
 
 @pytest.mark.slow
@@ -167,8 +168,8 @@ def test_a_run_writes_its_files(
     assert study.main(["--seeds", "2", "--seed", "7", "--out", str(tmp_path)]) == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == ["small_batch.png", "summary.json", "summary.md"]
     summary = json.loads((tmp_path / "summary.json").read_text())
-    assert (summary["seeds"], summary["scores"]) == ([7, 8], ["running", "recalibrated"])
-    assert summary["sizes"][TWO_CLASSES][RENORM]["8"] == [[83, 85], [90, 92]]
+    assert (summary["settings"]["seed"], summary["measured"]["scores"]) == (7, ["running", "recalibrated"])
+    assert summary["measured"]["sizes"][TWO_CLASSES][RENORM]["8"] == [[83, 85], [90, 92]]
     text = (tmp_path / "summary.md").read_text()
     assert text.count("\n| --- |") == 5
     head, _, row, *_, last = text.split(f"Test accuracy by size, batches {TWO_CLASSES}\n\n")[1].splitlines()[:8]
