@@ -180,9 +180,10 @@ def read(folder: Path, name: str) -> dict[str, Any] | None:
         summary = files.read_json(folder / "summary.json")
     except UserError:
         return None
-    if not summary or not (folder / figure_of(name)).is_file():
+    if not summary or not {*Study._fields, "settings", "verdicts", "notes"} <= summary.keys():
+        # Of another program, or of an earlier version of this one.
         return None
-    return summary if {*Study._fields, "settings", "verdicts", "notes"} <= summary.keys() else None
+    return summary if summary["name"] == name and (folder / figure_of(name)).is_file() else None
 
 
 def _as_json(value: dict[str, Any]) -> dict[str, Any]:

@@ -56,7 +56,7 @@ def test_it_maps_depth_and_rate_with_and_without_batch_norm(
         assert image.width > image.height > 400
 
 
-@pytest.mark.parametrize(("norm", "gain"), [(False, measure.GAIN), (True, 1.0)])
+@pytest.mark.parametrize(("norm", "gain"), [(False, measure.GAIN), (True, 1.0)], ids=["without", "with"])
 def test_what_each_layer_hands_on(norm: bool, gain: float) -> None:
     images = np.random.default_rng(0).uniform(size=(200, 28, 28)).astype(np.float32)
     signals = [measure.signal(measure.plain(NORMS[norm]), seed, images) for seed in range(3)]
