@@ -19,10 +19,12 @@ STYLE = """
   :root { --ink: #e6edf3; --paper: #0d1117; --line: #3d444d; --good: #3fb950; --bad: #ff7b72; }
 }
 body { color: var(--ink); background: var(--paper); font: 16px/1.5 system-ui, sans-serif; max-width: 70rem;
-  margin: 2rem auto; padding: 0 1rem; overflow-wrap: anywhere; }
+  margin: 2rem auto; padding: 0 1rem; overflow-wrap: break-word; }
 h1, h2 { line-height: 1.2; }
 table { border-collapse: collapse; margin: 1rem 0; }
 th, td { border: 1px solid var(--line); padding: .3rem .6rem; text-align: left; vertical-align: top; }
+div { overflow-x: auto; }
+th, td.name, td.number { white-space: nowrap; }
 td.number { text-align: right; font-variant-numeric: tabular-nums; }
 td.holds { color: var(--good); }
 td.fails { color: var(--bad); font-weight: bold; }
@@ -31,7 +33,7 @@ a { color: inherit; }
 @media (max-width: 45rem) {
   thead { display: none; }
   tr { display: block; border: 1px solid var(--line); border-radius: .5rem; margin: .7rem 0; padding: .3rem .6rem; }
-  td, td.number { display: block; border: 0; padding: .1rem 0; text-align: left; }
+  td, td.name, td.number { display: block; border: 0; padding: .1rem 0; text-align: left; white-space: normal; }
   td::before { content: attr(data-label) ": "; opacity: .7; }
 }
 """
@@ -51,11 +53,12 @@ def write(out: Path, names: Collection[str]) -> Summaries:
 
 def headline(found: Summaries) -> str:
     """How many predictions hold, and which studies have others."""
-    verdicts = [verdict for summary in found.values() for verdict in summary["verdicts"]]
-    failed = sum(not verdict["holds"] for verdict in verdicts)
-    of = [name for name, summary in found.items() if not all(verdict["holds"] for verdict in summary["verdicts"])]
-    fail = f"{failed} FAIL{'S' if failed == 1 else ''}: {', '.join(of)}" if failed else "none FAILS"
-    return f"{len(verdicts) - failed} of {len(verdicts)} predictions hold, {fail}."
+    holds = {name: [verdict["holds"] for verdict in summary["verdicts"]] for name, summary in found.items()}
+    count, failed = sum(map(len, holds.values())), sum(of.count(False) for of in holds.values())
+    if not failed:
+        return f"All {count} predictions hold."
+    of = ", ".join(name for name in holds if not all(holds[name]))
+    return f"{count - failed} of {count} predictions hold, {failed} FAIL{'S' if failed == 1 else ''}: {of}."
 
 
 def as_markdown(found: Summaries, missing: list[str]) -> str:
@@ -75,7 +78,7 @@ def as_html(found: Summaries, missing: list[str], figures: Mapping[str, bytes]) 
         picture = base64.b64encode(figures[name]).decode()
         parts += [
             f'<h2 id="{name}">{name}</h2>',
-            f"<p>{html.escape(cited(summary))} <code>{command(name)}</code></p>",
+            f"<p>{html.escape(cited(summary))}<br><code>{command(name)}</code></p>",
             table_as_html(study.verdict_table(summary["verdicts"])),
             *paragraphs(summary["notes"][:-1]),
             f'<p><img src="data:image/png;base64,{picture}" alt="{html.escape(summary["claim"])}"></p>',
@@ -134,13 +137,13 @@ def table_as_html(table: Table) -> str:
     """A table of verdicts; the name of a study leads to it."""
     head = "".join(f'<th scope="col">{html.escape(name)}</th>' for name in table.header)
     rows = "".join(f"<tr>{''.join(map(cell_as_html, table.header, row))}</tr>\n" for row in table.rows)
-    return f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}</tbody>\n</table>"
+    return f"<div><table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}</tbody>\n</table></div>"
 
 
 def cell_as_html(column: str, text: str) -> str:
     """A cell, which knows its column for narrow screens."""
     shown = html.escape(text)
-    kind = {"measured": "number", "lowest to highest": "number", "verdict": text.lower()}.get(column, "")
+    kinds = {"study": "name", "measured": "number", "lowest to highest": "number", "verdict": text.lower()}
     if column == "study":
         shown = f'<a href="#{shown}">{shown}</a>'
-    return f'<td class="{html.escape(kind)}" data-label="{html.escape(column)}">{shown}</td>'
+    return f'<td class="{kinds.get(column, "text")}" data-label="{html.escape(column)}">{shown}</td>'

@@ -10,6 +10,8 @@ import numpy as np
 from rich import table as rich_table
 from rich.console import Console
 
+_LONGEST_NAME = 40
+
 
 class Table(NamedTuple):
     """A table.
@@ -40,8 +42,10 @@ class Table(NamedTuple):
     def show(self, notes: Iterable[str], console: Console) -> None:
         """The same for people, with notes under it."""
         shown = rich_table.Table()
+        # Names stay whole; a sentence would leave nothing for the numbers.
+        names = all(len(cells[0]) <= _LONGEST_NAME for cells in self.rows)
         for number, column in enumerate(self.header):
-            shown.add_column(column, justify="right" if number else "left", no_wrap=not number)
+            shown.add_column(column, justify="right" if number else "left", no_wrap=names and not number)
         for cells in self.rows:
             shown.add_row(*cells)
         console.print()

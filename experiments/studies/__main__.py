@@ -86,7 +86,7 @@ def list_all(modules: dict[str, Any], console: Console) -> None:
             console.print(f"{name:20} {minutes:>5} min  {claim}")
     total = sum(module.STUDY.minutes for module in modules.values())
     console.print("One of them, with flags of its own: python -m experiments.studies.NAME", soft_wrap=True)
-    console.print(f"All of them, about {total:.0f} minutes: python -m experiments.studies --all", soft_wrap=True)
+    console.print(f"All of them, {lasting(total)}: python -m experiments.studies --all", soft_wrap=True)
 
 
 def mark(names: list[str], cfg: Config) -> None:
@@ -103,7 +103,7 @@ def run_all(names: list[str], modules: dict[str, Any], cfg: Config, console: Con
         console.print(f"Finished before: {', '.join(done)}", soft_wrap=True)
     for number, name in enumerate(left, 1):
         minutes = sum(modules[other].STUDY.minutes for other in left[number - 1 :])
-        console.print(f"\n{name}, {number} of {len(left)}; about {minutes:.0f} minutes to go", soft_wrap=True)
+        console.print(f"\n{name}, {number} of {len(left)}; {lasting(minutes)} to go", soft_wrap=True)
         begun, own = time.monotonic(), settings_of(modules[name], cfg)
         try:
             modules[name].work(own, console)
@@ -111,7 +111,12 @@ def run_all(names: list[str], modules: dict[str, Any], cfg: Config, console: Con
             raise UserError(f"{name}: {error}") from None
         (own.out / AGAIN).unlink(missing_ok=True)
         study_report.write(cfg.out, modules)
-        console.print(f"Took {(time.monotonic() - begun) / 60:.1f} minutes")
+        console.print(f"Took {lasting((time.monotonic() - begun) / 60)}")
+
+
+def lasting(minutes: float) -> str:
+    """A time in words."""
+    return f"{minutes:.0f} minutes" if minutes >= 1.5 else f"{60 * minutes:.0f} seconds"
 
 
 def settings_of(module: Any, cfg: Config) -> Any:

@@ -91,7 +91,7 @@ def test_both_files_have_each_prediction_once_above_and_once_below(out: Path) ->
 
 
 def test_the_words_at_the_head(out: Path) -> None:
-    assert study_report.headline(study_report.write(out, ["a"])) == "1 of 1 predictions hold, none FAILS."
+    assert study_report.headline(study_report.write(out, ["a"])) == "All 1 predictions hold."
     stub_study.report("c", out / "c", float("nan"))
     assert study_report.headline(study_report.write(out, NAMES)) == "1 of 3 predictions hold, 2 FAIL: b, c."
     assert "Not run yet" not in (out / "REPORT.md").read_text()
@@ -137,7 +137,7 @@ def test_it_is_read_in_the_dark_and_on_a_phone(out: Path) -> None:
     header = ["study", "what", "predicted", "measured", "lowest to highest", "verdict"]
     assert page.labels[:6] == header
     # Whether a prediction holds is told by a word too.
-    assert page.classes[:12:6] == ["", ""]
+    assert page.classes[:12:6] == ["name", "name"]
     assert page.classes[5:12:6] == ["holds", "fails"]
 
 
@@ -149,5 +149,5 @@ def test_the_figures_of_the_text_are_where_it_says(out: Path) -> None:
 
 
 def test_before_any_study_is_finished(tmp_path: Path) -> None:
-    assert study_report.headline(study_report.write(tmp_path, NAMES)) == "0 of 0 predictions hold, none FAILS."
+    assert study_report.headline(study_report.write(tmp_path, NAMES)) == "All 0 predictions hold."
     assert "Not run yet: a, b, c." in Page((tmp_path / "report.html").read_text()).text

@@ -25,6 +25,29 @@ def test_people_see_every_cell_and_note() -> None:
         assert part in text
 
 
+def test_names_stay_whole_and_sentences_leave_room_for_the_numbers() -> None:
+    for first, whole in (
+        ("a name of several words", True),
+        ("a sentence that is longer than all the others here", False),
+    ):
+        console = Console(file=io.StringIO(), width=60)
+        table = TABLE._replace(
+            header=["", "of the first kind", "of the second"], rows=[[first, "0.123456", "0.654321"]]
+        )
+        table.show([], console)
+        text = console.file.getvalue()
+        assert (first in text) is whole
+        assert "0.123456" in text
+        assert "0.654321" in text
+
+
+def test_a_sign_of_markdown_stands_for_itself() -> None:
+    table = tables.Table("a|b", ["*c*"], [["<d>", "`e`", "[f](g)", "\\", "plain: x_1, 5 %"]]).escaped()
+    assert table.title == "a\\|b"
+    assert table.header == ["\\*c\\*"]
+    assert table.rows == [["\\<d>", "\\`e\\`", "\\[f](g)", "\\\\", "plain: x_1, 5 %"]]
+
+
 def test_cells_are_found_by_row_and_column() -> None:
     assert TABLE.cells() == {"mlp": {"acc": "0.9"}, "conv": {"acc": "0.8"}}
 

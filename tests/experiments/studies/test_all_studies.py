@@ -107,8 +107,8 @@ def test_all_run_once(studies: Studies, tmp_path: Path, capsys: pytest.CaptureFi
     ]
     assert studies.names() == ["a", "b", "c"]
     said = capsys.readouterr().out
-    assert "\na, 1 of 3; about 3 minutes to go\n" in said
-    assert "\nc, 3 of 3; about 1 minutes to go\n" in said
+    assert "\na, 1 of 3; 3 minutes to go\n" in said
+    assert "\nc, 3 of 3; 60 seconds to go\n" in said
     # A prediction that fails is a result.
     assert said.splitlines()[-2:] == [
         f"Report: {tmp_path}/report.html, {tmp_path}/REPORT.md",
