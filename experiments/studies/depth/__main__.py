@@ -7,7 +7,7 @@ accuracy of at most 0.15 without batch norm, where nothing arrives, and of at le
 
 The map beside it is of other nets: of 1 to 32 hidden layers, at learning rates from 0.003 to 3. Their kernels have He's
 initial values, made for deep nets without batch norm, so that it shows what batch norm adds where the signal arrives.
-A seed gives the same initial kernels and the same batches at every learning rate. Takes 2 minutes on 2 cores. Writes
+A seed gives the same initial kernels and the same batches at every learning rate. Takes 3 minutes on 2 cores. Writes
 `summary.md`, `summary.json` and `depth.png`.
 """
 
@@ -28,13 +28,14 @@ from experiments.harness.tables import Table, mean_and_spread
 from experiments.studies.depth import measure
 from experiments.studies.depth.measure import KINDS, WITH, WITHOUT
 from experiments.tutorial import classifier, nets, runs
+from experiments.tutorial.experiment import Experiment
 
 STUDY = study.Study(
     "depth",
     "With batch norm a net of ten hidden layers trains at once from kernels N(0, 0.05), through which nothing arrives "
     "without it",
     "derived: a relu layer of width 100 hands on sqrt(100 * 0.05**2 / 2) = 0.354 of its input",
-    2,
+    3,
 )
 
 
@@ -61,12 +62,13 @@ def work(cfg: Config, console: Console) -> None:
     """Check, load the data, train and report."""
     check(cfg)
     data = classifier.on_device(*runs.all_examples(load_kept(cfg.data_dir, report=console.print)))
-    reached, signals = measure_plain(cfg, data, console)
+    reached, signals = measure_plain(Experiment(cfg.all_seeds(), measure.STEPS, data, console))
+    experiment = Experiment(cfg.all_seeds(), cfg.steps, data, console)
     found: dict[str, list[np.ndarray]] = {kind: [] for kind in KINDS}
     for depth in cfg.depths:
         for kind, norm in KINDS.items():
             model, name = nets.Deep(depth, norm), f"{depth} deep, {kind}"
-            found[kind].append(measure.accuracies(model, name, cfg.all_seeds(), cfg.rates, cfg.steps, data, console))
+            found[kind].append(measure.accuracies(experiment, model, name, cfg.rates))
             line = ", ".join(f"{acc:.3f}" for acc in found[kind][-1].mean(-1))
             console.print(f"{name}: {line}")
     report(cfg, reached, signals, {kind: np.stack(accuracies) for kind, accuracies in found.items()}, console)
@@ -82,19 +84,15 @@ def check(cfg: Config) -> None:
     cfg.check()
 
 
-def measure_plain(
-    cfg: Config, data: classifier.Examples, console: Console
-) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+def measure_plain(experiment: Experiment) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """Of both kinds of the nets of the verdicts, the accuracies `[seeds]` and the signal `[seeds, layers]`."""
-    images = data.images[runs.VALIDATION : runs.VALIDATION + measure.IMAGES].astype(jnp.float32) / 255
+    images = experiment.data.images[runs.VALIDATION : runs.VALIDATION + measure.IMAGES].astype(jnp.float32) / 255
     reached, signals = {}, {}
     for kind, norm in KINDS.items():
         model, name = measure.plain(norm), f"{measure.LAYERS} deep, N(0, {measure.SPREAD}), {kind}"
-        (reached[kind],) = measure.accuracies(
-            model, name, cfg.all_seeds(), (measure.RATE,), measure.STEPS, data, console
-        )
-        signals[kind] = np.stack([measure.signal(model, seed, images) for seed in cfg.all_seeds()])
-        console.print(f"{name}: {reached[kind].mean():.3f}")
+        (reached[kind],) = measure.accuracies(experiment, model, name, [measure.RATE])
+        signals[kind] = np.stack([measure.signal(model, seed, images) for seed in experiment.seeds])
+        experiment.console.print(f"{name}: {reached[kind].mean():.3f}")
     return reached, signals
 
 

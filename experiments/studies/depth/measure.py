@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 
 import flax.linen as nn
 import jax
 import numpy as np
-import optax
 from flax.linen import initializers
-from rich.console import Console
 
-from experiments.harness import training
-from experiments.harness.placement import place
-from experiments.harness.progress import progress
-from experiments.tutorial import classifier, lessons, nets
+from experiments.tutorial import nets
+from experiments.tutorial.experiment import Experiment
 from jaxbn.linen import BatchNorm
 
 WITHOUT, WITH = "without batch norm", "with batch norm"
@@ -32,42 +29,13 @@ IMAGES = 1_000
 
 def plain(norm: nets.Norm | None) -> nets.Deep:
     """A net of ten hidden layers whose kernels are all N(0, 0.05), whatever their number of inputs."""
-    return nets.Deep(LAYERS, norm, initializers.normal(SPREAD))
+    return nets.Deep(LAYERS, norm, kernel_init=initializers.normal(SPREAD))
 
 
-def accuracies(
-    model: nn.Module,
-    name: str,
-    seeds: list[int],
-    rates: tuple[float, ...],
-    steps: int,
-    data: classifier.Examples,
-    console: Console,
-) -> np.ndarray:
-    """On the test images, `[rates, seeds]`, after training with every rate, all of them together."""
-    members = seeds * len(rates)
-    # A rate that is part of the state and not of the program: one program serves them all.
-    problem = classifier.classification(model, optax.inject_hyperparams(optax.sgd)(learning_rate=1.0))
-    state = training.init_state(problem, members)
-    placed = place(np.repeat(np.asarray(rates, np.float32), len(seeds)))
-    state = state._replace(optimizer=state.optimizer._replace(hyperparams={"learning_rate": placed}))
-    score = training.mean_score(classifier.scorer(model))
-
-    def evaluate(state: training.TrainState, _step: int, _batch: np.ndarray) -> training.Metrics:
-        return score(state, data, lessons.whole_test_set(len(members)))
-
-    with progress(console, name, steps) as on_progress:
-        _, history = training.train(
-            problem,
-            state,
-            data,
-            lessons.training_batches(members),
-            steps=steps,
-            evaluate_every=steps,
-            evaluate=evaluate,
-            on_dispatch=lambda step, _: on_progress(step),
-        )
-    return history[-1].metrics["acc"].reshape(len(rates), len(seeds))
+def accuracies(experiment: Experiment, model: nn.Module, name: str, rates: Sequence[float]) -> np.ndarray:
+    """On the test images, `[rates, seeds]`, after training with every rate."""
+    reached = experiment.scorer(model)(experiment.train_at_rates(model, name, rates)) / 100
+    return reached.reshape(len(rates), -1)
 
 
 def signal(model: nn.Module, seed: int, images: jax.Array) -> np.ndarray:
