@@ -54,7 +54,7 @@ def work(cfg: Config, console: Console) -> None:
         list_all(modules, console)
         return
     config.require_writable("--out", cfg.out)
-    names = [*(cfg.only or modules)]
+    names = [*dict.fromkeys(cfg.only or modules)]
     if cfg.overwrite:
         mark(names, cfg)
     run_all(names, modules, cfg, console)
@@ -99,6 +99,7 @@ def mark(names: list[str], cfg: Config) -> None:
 def run_all(names: list[str], modules: dict[str, Any], cfg: Config, console: Console) -> None:
     """Run those of the studies that are not finished, with a new report after each."""
     left = [name for name in names if not is_finished(modules[name], settings_of(modules[name], cfg))]
+    require_no_others(left, modules, cfg)
     if done := [name for name in names if name not in left]:
         console.print(f"Finished before: {', '.join(done)}", soft_wrap=True)
     for number, name in enumerate(left, 1):
@@ -112,6 +113,16 @@ def run_all(names: list[str], modules: dict[str, Any], cfg: Config, console: Con
         (own.out / AGAIN).unlink(missing_ok=True)
         study_report.write(cfg.out, modules)
         console.print(f"Took {lasting((time.monotonic() - begun) / 60)}")
+
+
+def require_no_others(left: list[str], modules: dict[str, Any], cfg: Config) -> None:
+    """Refuse to run for an hour up to a study whose folder has results of another kind."""
+    found = [name for name in left if (cfg.out / name / "summary.json").exists()]
+    if others := [name for name in found if not settings_of(modules[name], cfg).overwrite]:
+        raise UserError(
+            f"`--out` must be without results of other settings, but {cfg.out} has such of {', '.join(others)}; add "
+            f"--only {' '.join(others)} --overwrite to replace them, or name another folder."
+        )
 
 
 def lasting(minutes: float) -> str:

@@ -169,24 +169,25 @@ def test_a_study_that_fails_ends_the_run(studies: Studies, tmp_path: Path, capsy
 
 
 @pytest.mark.parametrize("change", ["other settings", "another program's"])
-def test_other_results_in_its_folder_are_not_touched(
+def test_other_results_are_refused_before_any_work(
     studies: Studies, tmp_path: Path, capsys: pytest.CaptureFixture[str], change: str
 ) -> None:
-    flags = ["--only", "a", "--out", str(tmp_path)]
-    all_studies.main(flags)
-    path = tmp_path / "a" / "summary.json"
+    flags = ["--all", "--out", str(tmp_path)]
+    stub_study.report("b", tmp_path / "b")
+    path = tmp_path / "b" / "summary.json"
     summary = json.loads(path.read_text())
     path.write_text(json.dumps({**summary, "settings": {"seed": 0}} if change == "other settings" else {"acc": 1}))
     kept = path.read_text()
-    capsys.readouterr()
     assert all_studies.main(flags) == 2
-    said = capsys.readouterr().err
-    assert re.fullmatch(
-        r"error: a: `--out` must be a folder without results, but [^\n]* add --overwrite [^\n]*\n", said
+    assert capsys.readouterr().err == (
+        f"error: `--out` must be without results of other settings, but {tmp_path} has such of b; add --only b "
+        "--overwrite to replace them, or name another folder.\n"
     )
+    assert studies.names() == []
     assert path.read_text() == kept
-    assert all_studies.main([*flags, "--overwrite"]) == 0
-    assert studies.names() == ["a", "a"]
+    assert all_studies.main(["--only", "b", "b", "--overwrite", "--out", str(tmp_path)]) == 0
+    assert all_studies.main(flags) == 0
+    assert studies.names() == ["b", "a", "c"]
 
 
 def test_an_unknown_name_is_one_line(studies: Studies, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
