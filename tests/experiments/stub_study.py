@@ -37,12 +37,12 @@ def without_figures(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(plotting, "save_figure", lambda _figure, path: path.write_bytes(PNG))
 
 
-def report(name: str, out: Path, values: Any = (1.0, 1.25), **changes: Any) -> None:
+def report(name: str, out: Path, values: Any = (1.0, 1.25), *, sign: str = "", **changes: Any) -> None:
     """The files of a finished study, whose prediction is 1 within 50 percent."""
     about = study.Study(name, f"The claim of {name}", f"Someone 2020, on {name}", 1)._replace(**changes)
-    verdict = study.near(f"growth in {name}", values, 1.0, percent=50)
+    verdict = study.near(f"growth in {name}{sign}", values, 1.0, percent=50)
     out.mkdir(parents=True, exist_ok=True)
-    study.report(about, Config(out=out), [verdict], None, Console(file=io.StringIO()), notes=[f"Of {name}."])
+    study.report(about, Config(out=out), [verdict], None, Console(file=io.StringIO()), notes=[f"Of {name}{sign}."])
 
 
 def module(name: str, work: Any) -> Any:

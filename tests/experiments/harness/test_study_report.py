@@ -98,13 +98,21 @@ def test_the_words_at_the_head(out: Path) -> None:
 
 
 def test_text_stays_text_in_either_format(out: Path) -> None:
+    stub_study.report("c", out / "c", sign=f" {HOSTILE}")
     study_report.write(out, NAMES)
     page = Page((out / "report.html").read_text())
     assert f"The claim {HOSTILE}. Source: " in page.text
+    assert f"Of c {HOSTILE}." in page.text
+    assert sum(f"growth in c {HOSTILE}" in row for row in page.rows) == 2
     assert "script" not in page.tags
     assert page.pictures[0]["alt"] == f"The claim {HOSTILE}"
-    text = (out / "REPORT.md").read_text()
-    assert "The claim 2\\*h\\*l\\|w\\| \\<b> & \"x\" 'y' \\`z\\` \\[w](v) \\\\ \\</td>\\<script>. Source: " in text
+    text, escaped = (
+        (out / "REPORT.md").read_text(),
+        "2\\*h\\*l\\|w\\| \\<b> & \"x\" 'y' \\`z\\` \\[w](v) \\\\ \\</td>\\<script>",
+    )
+    assert f"The claim {escaped}. Source: " in text
+    assert f"| growth in c {escaped} |" in text
+    assert f"Of c {escaped}." in text
 
 
 def test_the_page_is_one_file_without_a_network(out: Path) -> None:
