@@ -12,7 +12,7 @@ from experiments.harness import environment, files, study
 from experiments.harness.tables import Table, escaped
 
 TITLE = "What theory says of batch normalization, measured"
-# On narrow screens, as of a phone, a row is a card whose cells name their columns.
+# On narrow screens, as of a phone, a row is a card whose cells name their columns, and wide figures are moved along.
 STYLE = """
 :root { color-scheme: light dark; --ink: #1b1f24; --paper: #fff; --line: #d0d7de; --good: #1a7f37; --bad: #b42318; }
 @media (prefers-color-scheme: dark) {
@@ -35,6 +35,7 @@ a { color: inherit; }
   tr { display: block; border: 1px solid var(--line); border-radius: .5rem; margin: .7rem 0; padding: .3rem .6rem; }
   td, td.name, td.number { display: block; border: 0; padding: .1rem 0; text-align: left; white-space: normal; }
   td::before { content: attr(data-label) ": "; opacity: .7; }
+  img { max-width: none; height: 15rem; }
 }
 """
 
@@ -81,7 +82,7 @@ def as_html(found: Summaries, missing: list[str], figures: Mapping[str, bytes]) 
             f"<p>{html.escape(cited(summary))}<br><code>{command(name)}</code></p>",
             table_as_html(study.verdict_table(summary["verdicts"])),
             *paragraphs(summary["notes"][:-1]),
-            f'<p><img src="data:image/png;base64,{picture}" alt="{html.escape(summary["claim"])}"></p>',
+            f'<div><img src="data:image/png;base64,{picture}" alt="{html.escape(summary["claim"])}"></div>',
             *paragraphs([made_with(summary)]),
         ]
     head = (
