@@ -34,23 +34,23 @@ def test_it_maps_depth_and_rate_with_and_without_batch_norm(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(measure, "LAYERS", 2)
-    flags = ["--depths", "1", "2", "--rates", "0.1", "1", "--steps", "3", "--seeds", "2", "--out", str(tmp_path)]
+    flags = ["--depths", "1", "--rates", "0.1", "1", "--steps", "3", "--seeds", "2", "--out", str(tmp_path)]
     assert depth.main(flags) == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == ["depth.png", "summary.json", "summary.md"]
     summary = json.loads((tmp_path / "summary.json").read_text())
-    settings = {"depths": [1, 2], "rates": [0.1, 1.0], "steps": 3, "seed": 1_000, "seeds": 2}
+    settings = {"depths": [1], "rates": [0.1, 1.0], "steps": 3, "seed": 1_000, "seeds": 2}
     assert summary["settings"] == settings
     text = (tmp_path / "summary.md").read_text()
     for kind in depth.KINDS:
         accuracies = np.asarray(summary["measured"]["map"][kind])
-        assert accuracies.shape == (2, 2, 2)
+        assert accuracies.shape == (1, 2, 2)
         # Of 120 test images, each counted once.
         np.testing.assert_allclose(accuracies * 120, np.round(accuracies * 120), atol=1e-4)
-        rows = text.split(f"Test accuracy {kind}, by learning rate\n\n")[1].splitlines()[:4]
+        rows = text.split(f"Test accuracy {kind}, by learning rate\n\n")[1].splitlines()[:3]
         assert rows[0] == "| hidden layers | 0.1 | 1 |"
-        assert rows[3].startswith(f"| 2 | {accuracies[1, 0].mean():.4f} ± ")
+        assert rows[2].startswith(f"| 1 | {accuracies[0, 0].mean():.4f} ± ")
     said = capsys.readouterr().out
-    assert said.count("deep, with") == 4
+    assert said.count("1 deep, with") == 2
     assert said.count("2 deep, N(0, 0.05), with") == 2
     assert "hidden layers" in said
     with Image.open(tmp_path / "depth.png") as image:
