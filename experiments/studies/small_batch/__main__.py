@@ -101,12 +101,15 @@ def judge(sizes: dict[str, dict[str, dict[int, Scores]]]) -> list[study.Verdict]
     recovered = 100 * won / lost if lost > 0 else float("nan")
     gain = {size: random[RENORM][size] - random[PLAIN][size] for size in (2, 4, 16)}
     ghosts = random[GHOST][8] - random[GHOST][2]
+    above = "points that renorm is above batch norm"
     return [
-        study.at_least(f"two classes, {BATCH} images: points lost by batch norm", drop, 20),
-        study.at_least("the same: percent of them that renorm recovers, of the means", recovered, 75),
-        study.at_least("at random, 2 images: points that renorm is above batch norm", gain[2], 5),
-        study.at_least("at random, 4 images: the same", gain[4], 1),
-        study.between("at random, 16 images: the same", gain[16], -0.5, 0.5),
+        study.at_least(f"two classes, {BATCH} images: points that batch norm loses", drop, 20),
+        study.at_least(
+            f"two classes, {BATCH} images: percent of them that renorm recovers, of the means", recovered, 75
+        ),
+        study.at_least(f"at random, 2 images: {above}", gain[2], 5),
+        study.at_least(f"at random, 4 images: {above}", gain[4], 1),
+        study.between(f"at random, 16 images: {above}", gain[16], -0.5, 0.5),
         study.at_least("at random: points that ghosts of 2 are below ghosts of 8", ghosts, 10),
     ]
 
