@@ -90,8 +90,8 @@ def judge(read: dict[str, np.ndarray]) -> list[study.Verdict]:
     closed = np.abs(read[TEST_SET] - read[RECALIBRATED])
     return [
         study.between("points that its own statistics cost beside recalibrated ones", gap, 4, 12),
-        study.above("the same", gap, 0, every=True),
-        study.between("points that they cost without their start", start, -1, 1),
+        study.above("points that its own statistics cost each seed", gap, 0, every=True),
+        study.between("points that its own statistics cost without their start", start, -1, 1),
         study.at_most("points from recalibrated statistics to the test set's own", closed, 0.3, every=True),
     ]
 
