@@ -18,7 +18,8 @@ from experiments.harness.progress import progress
 from experiments.harness.seeds import for_all_seeds, unstack
 from experiments.harness.training import TrainState
 from experiments.tutorial import classifier, lessons, nets, runs
-from jaxbn.inference import DiagnosisReport, diagnose, recalibrate
+from experiments.tutorial.experiment import recalibrator
+from jaxbn.inference import DiagnosisReport, diagnose
 from jaxbn.linen import BatchNorm
 
 READ_AT = 1_000
@@ -69,20 +70,6 @@ def with_statistics(state: TrainState, kind: str, step: int) -> TrainState:
     return state._replace(extras={"batch_stats": {layer: {**stats[layer], OWN: own[layer]} for layer in stats}})
 
 
-def recalibrated(model: nn.Module) -> Any:
-    """`(data, count, state, indices [seeds, n]) -> state`, with the population statistics of these images."""
-
-    @for_all_seeds
-    def of_one_seed(data: classifier.Examples, _count: Any, state: TrainState, indices: jax.Array) -> TrainState:
-        variables = {"params": state.params, **state.extras}
-        images = data.images[indices].astype(jnp.float32) / 255
-        apply = functools.partial(model.apply, train=False)
-        variables, _ = recalibrate(apply, variables, images)
-        return state._replace(extras={"batch_stats": variables["batch_stats"]})
-
-    return of_one_seed
-
-
 def test_set_statistics(model: nn.Module) -> Any:
     """`(data, count, state, indices [seeds, n]) -> [seeds]`: accuracies of these images as one batch, in training."""
     score = classifier.scorer(model, batch_statistics=True)
@@ -108,7 +95,7 @@ def of_all_seeds(seeds: list[int], steps: int, data: classifier.Examples, consol
     model = nets.ConvNet(Remembering)
     problem = classifier.classification(model, optax.sgd(runs.LEARNING_RATE))
     score = training.mean_score(classifier.scorer(model))
-    recalibrate_all, of_test_set = recalibrated(model), test_set_statistics(model)
+    recalibrate_all, of_test_set = recalibrator(model), test_set_statistics(model)
     test_set = lessons.whole_test_set(len(seeds))
     first_images = lessons.consecutive(len(seeds), runs.VALIDATION, RECALIBRATION)
 

@@ -69,7 +69,7 @@ def test_memories_have_no_part_in_training_and_seeds_are_recalibrated_each() -> 
     assert_close(own["var"], plain.extras["batch_stats"]["BatchNorm_0"]["var"], 1e-6)
 
     indices = lessons.consecutive(2, 10, 30)
-    got = unstack(measure.recalibrated(model)(data, 0, states[1], indices))
+    got = unstack(measure.recalibrator(model)(data, 0, states[1], indices))
     for before, after in zip(unstack(states[1]), got, strict=True):
         images = data.images[indices[0]].astype("float32") / 255
         apply = lambda v, x: model.apply(v, x, train=False)  # noqa: E731
