@@ -39,6 +39,9 @@ a { color: inherit; }
 }
 """
 
+# The columns that line up to the right.
+NUMBERS = ("measured", "lowest to highest")
+
 Summaries = Mapping[str, Mapping[str, Any]]
 
 
@@ -125,8 +128,10 @@ def made_with(summary: Mapping[str, Any]) -> str:
 
 
 def cells_of(table: Table) -> str:
-    """A table for Markdown, without its title."""
-    return table.escaped().markdown().partition("\n\n")[2]
+    """A table for Markdown, without its title, its numbers alone to the right."""
+    head, _, *rows = table.escaped().markdown().partition("\n\n")[2].split("\n")
+    ends = ["---:" if name in NUMBERS else "---" for name in table.header]
+    return "\n".join([head, f"| {' | '.join(ends)} |", *rows])
 
 
 def paragraphs(texts: Iterable[str]) -> list[str]:
@@ -144,7 +149,7 @@ def table_as_html(table: Table) -> str:
 def cell_as_html(column: str, text: str) -> str:
     """A cell, which knows its column for narrow screens."""
     shown = html.escape(text)
-    kinds = {"study": "name", "measured": "number", "lowest to highest": "number", "verdict": text.lower()}
+    kinds = {"study": "name", "verdict": text.lower(), **dict.fromkeys(NUMBERS, "number")}
     if column == "study":
         shown = f'<a href="#{shown}">{shown}</a>'
     return f'<td class="{kinds.get(column, "text")}" data-label="{html.escape(column)}">{shown}</td>'

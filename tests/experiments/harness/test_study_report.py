@@ -77,6 +77,11 @@ def test_both_files_have_each_prediction_once_above_and_once_below(out: Path) ->
         assert text.count(f"\n| {' | '.join(cells)} |\n") == 1
         assert page.rows.count([name, *cells]) == page.rows.count(cells) == 1
     assert len([row for row in page.rows if row]) == 4
+    assert (
+        text.count("| study | what | predicted | measured |")
+        == text.count("| --- | --- | --- | ---: | ---: | --- |")
+        == 1
+    )
     for said in (text, page.text):
         assert said.count("1 of 2 predictions hold, 1 FAILS: b.") == 1
         assert said.count("Not run yet: c.") == 1
