@@ -18,6 +18,12 @@ from experiments.harness.tables import Table, escaped, markdown, mean_and_spread
 # What neither the numbers of a study nor its claim depend on.
 _ASIDE = ("out", "overwrite", "data_dir")
 
+# What a report is made of.
+_SUMMARY: dict[str, type] = {"name": str, "claim": str, "source": str, "settings": dict, "verdicts": list}
+_SUMMARY |= {"notes": list, "device": str, "versions": dict}
+_VERDICT: dict[str, type] = {"what": str, "predicted": str, "measured": str, "interval": str, "holds": bool}
+_SEEDS: dict[str, type] = {"seed": int, "seeds": int}
+
 
 class Study(NamedTuple):
     """What is known of a study before it has run.
@@ -175,15 +181,19 @@ def settings(cfg: config.Settings) -> dict[str, Any]:
 
 
 def read(folder: Path, name: str) -> dict[str, Any] | None:
-    """The summary of a study that is finished, or `None`."""
+    """The summary of a study that is finished, or `None`, also where a program of other results has written it."""
     try:
         summary = files.read_json(folder / "summary.json")
     except UserError:
         return None
-    if not summary or not {*Study._fields, "settings", "verdicts", "notes"} <= summary.keys():
-        # Of another program, or of an earlier version of this one.
+    if summary is None or not _has(summary, _SUMMARY) or not _has(summary["settings"], _SEEDS):
         return None
-    return summary if summary["name"] == name and (folder / figure_of(name)).is_file() else None
+    told = all(_has(v, _VERDICT) for v in summary["verdicts"]) and all(isinstance(n, str) for n in summary["notes"])
+    return summary if told and summary["name"] == name and (folder / figure_of(name)).is_file() else None
+
+
+def _has(value: Any, kinds: Mapping[str, type]) -> bool:
+    return isinstance(value, dict) and all(isinstance(value.get(key), kind) for key, kind in kinds.items())
 
 
 def _as_json(value: dict[str, Any]) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from unittest import mock
 
 import numpy as np
 
-from experiments.harness import files
+from experiments.harness import files, study, study_report
 from experiments.harness.data import Mnist, arrays, decoding, idx, kept, tfrecord, user_folder, wheel
 from experiments.harness.data.errors import DamagedDataError, SourceError
 from experiments.harness.data.registry import NAMES, OfficialFile
@@ -74,7 +74,9 @@ def all_readers(folder: Path, *, prepared: bool) -> Iterator[dict[str, Reader]]:
         mnist = small()
         stack.enter_context(mock.patch.dict(arrays.MD5, md5s(mnist)))
         stack.enter_context(mock.patch.dict("os.environ", XDG_CACHE_HOME=str(folder / "cache")))
-        readers = _plain() | _json(folder) | _official(folder, mnist, patch) | _wheel(folder, mnist, patch)
+        readers = (
+            _plain() | _json(folder) | _study(folder) | _official(folder, mnist, patch) | _wheel(folder, mnist, patch)
+        )
         readers |= _kept(folder, mnist, patch) | _weights(folder, patch)
         yield readers | (_prepared(folder, mnist) if prepared else {})
 
@@ -121,6 +123,25 @@ def _json(folder: Path) -> dict[str, Reader]:
     return {
         "config.json": Reader(json.dumps(settings, indent=2).encode(), read_config, config, (UserError,)),
     }
+
+
+def _study(folder: Path) -> dict[str, Reader]:
+    """What is read of a finished study makes a report."""
+    verdict = {"what": "w", "predicted": "p", "measured": "1", "interval": "1 to 2", "holds": True, "values": [1, 2]}
+    summary = {"name": "a", "claim": "c", "source": "s", "minutes": 1, "settings": {"seeds": 2, "seed": 7}}
+    summary |= {"verdicts": [verdict, verdict], "notes": ["n", "Source: s."], "device": "cpu", "versions": {"jax": "1"}}
+    place = folder / "study" / "summary.json"
+    place.parent.mkdir()
+    (place.parent / study.figure_of("a")).touch()
+
+    def read() -> None:
+        got = study.read(place.parent, "a")
+        if got is not None:
+            _require(json.dumps(got) == json.dumps(json.loads(place.read_bytes().decode())))
+            study_report.as_markdown({"a": got}, [])
+            study_report.as_html({"a": got}, [], {"a": b""})
+
+    return {"summary of a study": Reader(json.dumps(summary, indent=2).encode(), read, place, ())}
 
 
 def _official(folder: Path, mnist: Mnist, patch: Callable[..., None]) -> dict[str, Reader]:
