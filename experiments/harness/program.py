@@ -46,7 +46,7 @@ def run(
     """
     try:
         try:
-            return _run(config_class, args, work)
+            return _run(config_class, args, work, goes_on=goes_on)
         finally:
             if args is None:
                 stopping.ignore()
@@ -57,7 +57,9 @@ def run(
         return 128 + (stopping.asked() or signal.SIGINT)
 
 
-def _run(config_class: type[T], args: Sequence[str] | None, work: Callable[[T, Console], None]) -> int:
+def _run(
+    config_class: type[T], args: Sequence[str] | None, work: Callable[[T, Console], None], *, goes_on: bool
+) -> int:
     console, module = make_console(), sys.modules[work.__module__]
     # Of a module that is run, `__name__` is "__main__"; its spec has the name by which it was found.
     name = (module.__spec__.name if module.__spec__ else module.__name__).removesuffix(".__main__")

@@ -49,7 +49,7 @@ def test_a_signal_while_the_program_ends_is_no_traceback(error, monkeypatch, cap
         if error:
             raise error
 
-    def interrupted(*_):
+    def interrupted(*_, **__):
         monkeypatch.setattr(stopping, "_asked", signal.SIGTERM)
         raise stopping.Interrupted
 
