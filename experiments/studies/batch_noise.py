@@ -57,7 +57,7 @@ class Config(study.MnistConfig):
     """The command line."""
 
     seeds: int = 10
-    out: Path = Path("results/batch_noise")
+    out: Path = Path("results/studies/batch_noise")
 
 
 def main(args: list[str] | None = None) -> int:

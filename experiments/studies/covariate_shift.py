@@ -77,7 +77,7 @@ class Config(study.MnistConfig):
     """The command line."""
 
     seeds: int = 3
-    out: Path = Path("results/covariate_shift")
+    out: Path = Path("results/studies/covariate_shift")
 
 
 def main(args: list[str] | None = None) -> int:

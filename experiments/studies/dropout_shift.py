@@ -50,7 +50,7 @@ class Config(study.MnistConfig):
     """The command line."""
 
     seeds: int = 5
-    out: Path = Path("results/dropout_shift")
+    out: Path = Path("results/studies/dropout_shift")
 
 
 def main(args: list[str] | None = None) -> int:

@@ -44,7 +44,7 @@ class Config(study.Config):
     """The command line."""
 
     seeds: int = 10
-    out: Path = Path("results/ema_noise")
+    out: Path = Path("results/studies/ema_noise")
 
 
 def main(args: list[str] | None = None) -> int:

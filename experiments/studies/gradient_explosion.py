@@ -55,7 +55,7 @@ class Config(study.Config):
     """The command line."""
 
     seeds: int = 32
-    out: Path = Path("results/gradient_explosion")
+    out: Path = Path("results/studies/gradient_explosion")
 
 
 def main(args: list[str] | None = None) -> int:

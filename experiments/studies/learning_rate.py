@@ -56,7 +56,7 @@ class Config(study.MnistConfig):
     steps: int = 1_500
     """Training steps of every net."""
     seeds: int = 5
-    out: Path = Path("results/learning_rate")
+    out: Path = Path("results/studies/learning_rate")
 
 
 def main(args: list[str] | None = None) -> int:

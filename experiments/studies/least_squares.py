@@ -49,7 +49,7 @@ class Config(study.Config):
     """The command line."""
 
     seeds: int = 10
-    out: Path = Path("results/least_squares")
+    out: Path = Path("results/studies/least_squares")
 
 
 def main(args: list[str] | None = None) -> int:

@@ -54,7 +54,7 @@ class Config(study.Config):
     steps: int = 1_000
     """Training steps."""
     seeds: int = 10
-    out: Path = Path("results/norm_growth")
+    out: Path = Path("results/studies/norm_growth")
 
 
 class Growth(NamedTuple):

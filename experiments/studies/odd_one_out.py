@@ -52,7 +52,7 @@ class Config(study.Config):
     """The command line."""
 
     seeds: int = 20
-    out: Path = Path("results/odd_one_out")
+    out: Path = Path("results/studies/odd_one_out")
 
 
 def main(args: list[str] | None = None) -> int:

@@ -54,7 +54,7 @@ class Config(study.Config):
     """The command line."""
 
     seeds: int = 20
-    out: Path = Path("results/orthogonality")
+    out: Path = Path("results/studies/orthogonality")
 
 
 def main(args: list[str] | None = None) -> int:

@@ -59,7 +59,7 @@ class Config(study.Config):
     """The command line."""
 
     seeds: int = 20
-    out: Path = Path("results/rank")
+    out: Path = Path("results/studies/rank")
 
 
 def main(args: list[str] | None = None) -> int:

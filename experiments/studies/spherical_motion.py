@@ -76,7 +76,7 @@ class Config(study.Config):
     steps: int = 6_000
     """Training steps."""
     seeds: int = 10
-    out: Path = Path("results/spherical_motion")
+    out: Path = Path("results/studies/spherical_motion")
 
 
 class Angles(NamedTuple):

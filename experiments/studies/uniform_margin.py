@@ -48,7 +48,7 @@ class Config(study.Config):
     steps: int = 2_000
     """Steps of gradient descent."""
     seeds: int = 10
-    out: Path = Path("results/uniform_margin")
+    out: Path = Path("results/studies/uniform_margin")
 
 
 def main(args: list[str] | None = None) -> int:

@@ -50,7 +50,7 @@ class Config(study.MnistConfig):
     steps: int = 1_000
     """Training steps of every net."""
     seeds: int = 3
-    out: Path = Path("results/depth")
+    out: Path = Path("results/studies/depth")
 
 
 def main(args: list[str] | None = None) -> int:

@@ -41,7 +41,7 @@ class Config(study.MnistConfig):
     steps: int = 1_500
     """Training steps of every net."""
     seeds: int = 3
-    out: Path = Path("results/population")
+    out: Path = Path("results/studies/population")
 
 
 def main(args: list[str] | None = None) -> int:

@@ -58,7 +58,7 @@ class Config(study.MnistConfig):
     steps: int = 1_500
     """Training steps of every net."""
     seeds: int = 3
-    out: Path = Path("results/shift")
+    out: Path = Path("results/studies/shift")
 
 
 def main(args: list[str] | None = None) -> int:

@@ -45,7 +45,7 @@ class Config(study.MnistConfig):
     steps: int = 1_500
     """Training steps of every net."""
     seeds: int = 5
-    out: Path = Path("results/small_batch")
+    out: Path = Path("results/studies/small_batch")
 
 
 def main(args: list[str] | None = None) -> int:

@@ -43,7 +43,7 @@ class Config(study.MnistConfig):
     steps: int = 5_000
     """Training steps of every net."""
     seeds: int = 20
-    out: Path = Path("results/tutorial_1000")
+    out: Path = Path("results/studies/tutorial_1000")
 
 
 def main(args: list[str] | None = None) -> int:

@@ -69,7 +69,7 @@ def test_every_module_is_a_study() -> None:
         # Its first line has the command, the others what to expect of it.
         assert f"`python -m experiments.studies.{name}`" in module.__doc__.splitlines()[0], name
         assert f"{name}.png" in module.__doc__, name
-        assert own.out == Path("results") / name
+        assert own.out == Path("results/studies") / name
         assert own.seed == 1_000
         assert list(inspect.signature(module.work).parameters) == ["cfg", "console"]
         assert importlib.import_module(module.__name__).main
