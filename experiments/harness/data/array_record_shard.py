@@ -13,10 +13,11 @@ from pathlib import Path
 from experiments.harness.data.errors import DamagedDataError
 from experiments.harness.errors import UserError
 
-# Of address space. A third of it is the stacks of the library's threads.
+# Of address space. The library starts 64 threads, whose stacks and heaps must not take it all: where one can't be
+# started, the others wait for ever.
 KILOBYTES = 3 << 19
 SECONDS = 120
-_LIMITS = f'ulimit -s 8192; ulimit -v {KILOBYTES}; exec "$@"'
+_LIMITS = f'export MALLOC_ARENA_MAX=1; ulimit -s 2048; ulimit -v {KILOBYTES}; exec "$@"'
 # It needs nothing but the library, which is imported in some milliseconds.
 _PROGRAM = """
 import os, struct, sys
