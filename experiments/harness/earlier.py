@@ -45,7 +45,7 @@ def require_no_runs(out: Path, runs: Mapping[str, Settings], *, resume: bool, ov
             raise UserError(f"`--out` must have room for a run, but {folder} is a file; name another one.")
         if overwrite or not folder.exists() or not any(folder.iterdir()):
             continue
-        if not any((folder / own).exists() for own in ("config.json", "checkpoints")):
+        if not is_run(folder):
             others.append(name)
         elif resume:
             _require_same(folder, settings)
@@ -83,7 +83,12 @@ def can_go_on(folder: Path, settings: Settings) -> bool:
     if settings_of(staged(folder)) == settings:
         return False
     # Without readable settings, the seals of the checkpoints tell.
-    return (settings_of(folder) or settings) == settings and (folder / "checkpoints").exists()
+    return is_run(folder) and (settings_of(folder) or settings) == settings
+
+
+def is_run(folder: Path) -> bool:
+    """Whether a folder has something of a run."""
+    return any((folder / own).exists() for own in ("config.json", "checkpoints"))
 
 
 def settings_of(folder: Path) -> Settings | None:

@@ -99,7 +99,7 @@ BAD_CALLS = [
         "batches-wide",
         call(batches=[np.ones([5, 6], "longdouble")]),
         TypeError,
-        "`x` must be an array, got ndarray; con",
+        "`x` must have a dtype that JAX has, got",
     ),
     ("batches-dict", call(batches={"image": X}), TypeError, "`batches` must .*, got dict; a single batch is one in a"),
     ("no-batches", call(batches=[]), ValueError, "`batches` must hold at least one batch, got none; an iterator can"),

@@ -316,9 +316,10 @@ def test_settings_that_cannot_be_read_are_made_anew(folder: Path, whole: Path, l
     assert json.loads(path.read_text()) == SETTINGS
 
 
-def test_a_run_without_checkpoints_is_left_as_it_is(folder: Path) -> None:
-    for step in ("400", "430"):
-        shutil.rmtree(folder / "checkpoints" / step)
+@pytest.mark.parametrize("lost", ["checkpoints", "checkpoints/400 checkpoints/430"])
+def test_a_run_without_checkpoints_is_left_as_it_is(folder: Path, lost: str) -> None:
+    for part in lost.split():
+        shutil.rmtree(folder / part)
     before = contents(folder)
     with pytest.raises(UserError, match=r"^`--resume` needs a checkpoint, but .*line has none; bring back a copy, or "):
         start(folder, resume=True)

@@ -114,7 +114,7 @@ MISTAKES = {
         "`--resume` needs the settings of the earlier run in {folder}/two/mlp, whose steps was 4, got 5; give the "
         "same flags, or --overwrite to replace it, or another --out."
     ),
-    "damaged": "{folder}/damaged/mlp/config.json is not JSON (",
+    "damaged": "`--resume` needs a checkpoint, but {folder}/damaged/mlp has none; bring back a copy, or begin anew ",
     "no data": "Process 1: `--data-dir` holds nothing.",
     "full disk": "The disk is full.",
 }
