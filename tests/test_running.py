@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from jaxbn import BatchNormState, Moments, init_state, update_state
@@ -85,6 +85,7 @@ def test_equal_batches_show_no_trace_of_the_initial_values(steps, averaging):
 
 
 @given(momenta(), averagings(), st.sampled_from([0, 1]), st.integers(0, 200), st.integers(0, 99))
+@example(0.00390625, "ema", 1, 0, 54)
 def test_any_update(momentum, averaging, ddof, count, seed):
     state = BatchNormState(jnp.asarray([1e3, 0.0, -1.0]), jnp.asarray([1.0, 0.0, 1e3]), jnp.asarray(count, jnp.int32))
     batch = jax.tree.map(lambda part: part[0], drawn(1, seed))
