@@ -67,7 +67,7 @@ def headline(found: Summaries) -> str:
 
 def as_markdown(found: Summaries, missing: list[str]) -> str:
     """The table of all predictions, then each study with its figure, which lies in its folder."""
-    parts = [f"# {TITLE}", headline(found), *not_run(missing), cells_of(overview(found))]
+    parts = [f"# {TITLE}", headline(found), *not_run(missing), overview(found).title, cells_of(overview(found))]
     for name, summary in found.items():
         parts += [f"## {name}", f"{escaped(cited(summary))} `{command(name)}`"]
         parts += [cells_of(study.verdict_table(summary["verdicts"])), *map(escaped, summary["notes"][:-1])]
@@ -100,7 +100,7 @@ def overview(found: Summaries) -> Table:
     """One row for each prediction."""
     tables = {name: study.verdict_table(summary["verdicts"]) for name, summary in found.items()}
     rows = [[name, *row] for name, table in tables.items() for row in table.rows]
-    return Table(TITLE, ["study", "what", *study.verdict_table([]).header[1:]], rows)
+    return Table("All predictions", ["study", "what", *study.verdict_table([]).header[1:]], rows)
 
 
 def not_run(missing: list[str]) -> list[str]:

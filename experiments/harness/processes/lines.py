@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 # Threads of C++ print it piece by piece, through one another.
-_CHATTER = re.compile(r"\[Gloo\] Rank|connected to \d+ peer ranks")
+CHATTER = re.compile(r"\[Gloo\] Rank|connected to \d+ peer ranks|number of connected peer ranks")
 # absl's errors and warnings: their continuation lines can't be told from others, but these that are seen here.
 _LOGGED = re.compile(r"[EW]\d{4} \d\d:\d\d:\d\d\.\d+ +\d+ \S+:\d+\] ")
 _CONTINUED = re.compile(
@@ -26,7 +26,7 @@ class Lines:
 
     def passes(self, line: str) -> bool:
         """Whether the line is for the user now; the others but mere chatter are kept."""
-        if _CHATTER.search(line):
+        if CHATTER.search(line):
             return False
         self._dying = self._dying or bool(_DYING.match(line))
         self._logged = bool(_LOGGED.match(line) or (self._logged and _CONTINUED.match(line)))

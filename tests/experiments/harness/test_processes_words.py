@@ -59,8 +59,15 @@ def test_all_else_is_for_the_user(text):
     assert sorted_lines(text) == (text, "")
 
 
-def test_chatter_of_gloo_is_for_nobody():
-    text = "[Gloo] Rank 0 is connected to 1 peer ranks. Expected number of connected peer ranks is : 1\n"
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[Gloo] Rank 0 is connected to 1 peer ranks. Expected number of connected peer ranks is : 1\n",
+        "[Gloo] Rank [Gloo] Rank 01\n is connected to 1 peer ranks. \n",
+        "Expected number of connected peer ranks is : 1\n",
+    ],
+)
+def test_chatter_of_gloo_is_for_nobody(text):
     assert sorted_lines(f"a\n{text}b\n") == ("a\nb\n", "")
 
 

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from experiments.harness.processes.lines import CHATTER
 from experiments.mnist import __main__ as mnist
 from tests.experiments import stand_in
 
@@ -173,7 +174,7 @@ def two(folder: Path, one: Path) -> dict[str, tuple[Said, Said]]:
 
 
 def _by_thing(text: str) -> dict[str, str]:
-    text = re.sub(r"\[Gloo\].*\n", "", text)
+    text = "".join(line for line in text.splitlines(keepends=True) if not CHATTER.search(line))
     return dict(part.split("\n", 1) for part in text.split("BEGIN ")[1:])
 
 
