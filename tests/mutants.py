@@ -5,8 +5,9 @@
 
 Of each mistake a copy of the sources is made in a temporary folder, and each file of tests runs on it in a process of
 its own, up to its first failure. The table has a row for each file and a column for each mistake; `--list` says what
-they are. Without `--tests` it is the small versions of the studies: what a wrong derivative or statistic does to a
-theorem. The exit status is 1 where a mistake stays unnoticed, or a file fails on the sources as they are.
+they are. Without `--tests` it is the identities and the small versions of the studies: what a wrong derivative or
+statistic does to a theorem. The exit status is 1 where a mistake stays unnoticed, or a file fails on the sources as
+they are.
 """
 
 import argparse
@@ -123,7 +124,7 @@ MUTANTS = {
 def main(args: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.mutants", description=__doc__.split("\n")[0])
     parser.add_argument(
-        "--tests", type=Path, nargs="+", default=studies(), help="files of tests (default: the studies')"
+        "--tests", type=Path, nargs="+", default=theorems(), help="files of tests (default: of the theory)"
     )
     parser.add_argument("--only", nargs="+", default=[*MUTANTS], choices=MUTANTS, metavar="NAME", help="these mistakes")
     parser.add_argument(
@@ -158,10 +159,11 @@ def main(args: list[str] | None = None) -> int:
     return int(bool(unnoticed or unsound))
 
 
-def studies() -> list[Path]:
-    """The files with the small versions of the studies."""
+def theorems() -> list[Path]:
+    """The files with the identities, and with the small versions of the studies."""
     found = sorted((ROOT / "tests" / "experiments" / "studies").glob("test_*.py"))
-    return [path.relative_to(ROOT) for path in found if path.name not in NO_THEOREM]
+    studies = [path.relative_to(ROOT) for path in found if path.name not in NO_THEOREM]
+    return [Path("tests/test_identities.py"), *studies]
 
 
 def broken(folder: Path, name: str) -> Path:

@@ -1,5 +1,6 @@
 """Identities of the theory, of the function and of both Flax layers, in both precisions."""
 
+import functools
 from functools import partial
 from typing import NamedTuple
 
@@ -9,9 +10,10 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from jaxbn import BatchNormParams, batch_norm, init_state
+from jaxbn import BatchNormParams, batch_moments, batch_norm, init_state, merge_moments
 from jaxbn import linen as ours_linen
 from jaxbn import nnx as ours_nnx
+from jaxbn.inference import recalibrate
 from tests import reference
 from tests.data import noise
 from tests.tolerances import assert_close, assert_same
@@ -187,3 +189,31 @@ def test_larger_weights_learn_the_same_at_a_rate_and_an_epsilon_to_suit_them(nor
     assert_same(larger.squared_norm, c**2 * plain.squared_norm)
     assert plain.loss[-1] < 0.9 * plain.loss[0]
     assert np.max(np.abs(descend(norm, start, 0.01, 1e-2).loss - plain.loss)) > 1e-3
+
+
+def test_the_moments_of_unequal_batches_are_those_of_the_whole(dtype):
+    """Recalibrated and merged alike; the batches have other means."""
+    x, sizes = noise(48, 3, seed=9, dtype=dtype), [3, 17, 28]
+    x[:3] += 5
+    batches = np.split(x, np.cumsum(sizes)[:-1])
+    whole = np.mean(x, 0, dtype="float64"), np.var(x, 0, dtype="float64")
+    merged = functools.reduce(merge_moments, map(batch_moments, batches))
+    fresh = {"norm": init_state(3, dtype=dtype)}
+
+    def apply(variables, x):
+        return batch_norm(BatchNormParams(None, None), variables["norm"], x, False)[0]
+
+    recalibrated = recalibrate(apply, fresh, batches)[0]["norm"]
+    for got in ((merged.mean, merged.m2 / merged.count), (recalibrated.mean, recalibrated.var)):
+        for found, expected in zip(got, whole, strict=True):
+            assert_close(found, expected, 10 * jnp.finfo(dtype).eps)
+
+
+def test_what_is_masked_is_not_there(dtype):
+    x, kept = noise(32, 3, seed=9, dtype=dtype), np.arange(32) % 3 > 0
+    params, state = BatchNormParams(None, None), init_state(3, dtype=dtype)
+    y, masked = batch_norm(params, state, np.where(kept[:, None], x, np.nan), True, mask=kept[:, None])
+    expected, filtered = batch_norm(params, state, x[kept], True)
+    assert_close(y[kept], expected, 10 * jnp.finfo(dtype).eps)
+    for got, want in zip(masked, filtered, strict=True):
+        assert_close(got, want, 10 * jnp.finfo(dtype).eps)

@@ -22,8 +22,8 @@ def test_a_mistake_can_be_made(name: str, tmp_path: Path) -> None:
 
 
 def test_the_studies_are_found() -> None:
-    names = {path.name for path in mutants.studies()}
-    assert {"test_ema_noise.py", "test_population.py"} <= names
+    names = {path.name for path in mutants.theorems()}
+    assert {"test_identities.py", "test_ema_noise.py", "test_population.py"} <= names
     assert "test_all_studies.py" not in names
 
 
