@@ -22,14 +22,15 @@ import jax
 import jax.numpy as jnp
 from rich.console import Console
 
+from experiments.hardest.compilation import compile_all
+from experiments.hardest.net import Net
+from experiments.hardest.training import Recipe, train_once
 from experiments.harness import config, program
 from experiments.harness.data import Mnist, load_kept
 from experiments.harness.placement import place
 from experiments.harness.stopwatch import Stopwatch
 from experiments.speedrun import nets
-from experiments.speedrun.compilation import compile_all
 from experiments.speedrun.report import Clock, SeedRun, report
-from experiments.speedrun.training import Recipe, train_once
 
 TRAINING, TEST, VALIDATION = 60_000, 10_000, 5_000
 RECIPES = {
@@ -83,7 +84,7 @@ def work(cfg: Config, console: Console) -> None:
     report(cfg.out, settings, clock, runs, console)
 
 
-def make_net(name: str) -> nets.Net:
+def make_net(name: str) -> Net:
     """The net of that name."""
     return nets.tutorial() if name == "tutorial" else nets.strided((16, 64), crop=20)
 

@@ -3,32 +3,14 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
-from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 from jax.nn import initializers
 
-from jaxbn import batch_norm, init_batch_norm, presets
+from experiments.hardest.net import EPSILON, MOMENTUM, Net, Pytree, contract
+from jaxbn import batch_norm, init_batch_norm
 from jaxbn.running import Averaging
-
-Pytree = Any
-# Statistics of the last ten batches: enough where the learning rate ends at 0, and no initial values in them.
-MOMENTUM, EPSILON = 0.9, presets.SLIM["epsilon"]
-
-
-class Net(NamedTuple):
-    """A classifier of images.
-
-    Attributes:
-        init: `key -> (params, state)`; the state holds the running statistics.
-        apply: `(params, state, images [28, 28, batch], *, train, averaging="warmup") -> (logits [batch, 10], state)`.
-    """
-
-    init: Callable[[jax.Array], tuple[Pytree, Pytree]]
-    apply: Callable[..., tuple[jax.Array, Pytree]]
 
 
 def strided(features: tuple[int, ...], crop: int) -> Net:
@@ -112,10 +94,3 @@ def half_size_patches(x: jax.Array) -> jax.Array:
     x = jnp.stack([x[:, i : i + rows] for i in range(2)])
     x = jnp.stack([x[:, :, :, j : j + columns] for j in range(2)], axis=1)
     return x.reshape(-1, rows, columns, batch)
-
-
-def contract(matrix: jax.Array, x: jax.Array) -> jax.Array:
-    """`[m, n]`, `[m, ...]` -> `[n, ...]`."""
-    # Of two matrices: with more axes to sum over, a whole training step takes twice as long.
-    y = lax.dot_general(matrix, x.reshape(len(x), -1), (((0,), (0,)), ((), ())))
-    return y.reshape(-1, *x.shape[1:])

@@ -1,18 +1,19 @@
-"""The speed run on a few random images: its nets, its passes over hard images, its rules, its lines and files."""
+"""The speed run on a few random images: its nets, what they learn, its rules, its lines and files."""
 
 import json
 import re
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from experiments.hardest import compilation, training
+from experiments.hardest.net import Net, contract
+from experiments.hardest.training import Recipe
 from experiments.speedrun import __main__ as speedrun
-from experiments.speedrun import compilation, nets, report, training
-from experiments.speedrun.training import Recipe
+from experiments.speedrun import nets, report
 from tests.experiments.stand_in import load_stand_in
 
 NETS = {"fast": lambda: nets.strided((4, 6), crop=20), "tutorial": nets.tutorial}
@@ -28,7 +29,7 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(speedrun, name, value)
 
 
-def compiled(net: nets.Net, recipe: Recipe, images: np.ndarray) -> training.Programs:
+def compiled(net: Net, recipe: Recipe, images: np.ndarray) -> training.Programs:
     pictures = jax.ShapeDtypeStruct(images.shape, jnp.uint8)
     return compilation.compile_all(net, recipe, pictures, pictures)
 
@@ -37,7 +38,7 @@ def compiled(net: nets.Net, recipe: Recipe, images: np.ndarray) -> training.Prog
 def test_the_layers_are_convolutions_4x4_of_stride_2() -> None:
     x = np.random.default_rng(0).standard_normal((2, 8, 8, 3)).astype(np.float32)
     matrix = np.random.default_rng(1).standard_normal((32, 5)).astype(np.float32)
-    y = nets.contract(matrix, nets.half_size_patches(jnp.asarray(x)))
+    y = contract(matrix, nets.half_size_patches(jnp.asarray(x)))
     # Which pixel each row of the matrix belongs to, read from the window of rows and columns 1 to 4.
     numbered = nets.half_size_patches(jnp.arange(128.0).reshape(2, 8, 8, 1))[:, 1, 1, 0]
     channel, row, column = np.unravel_index(np.asarray(numbered, int), (2, 8, 8))
@@ -67,36 +68,6 @@ def test_recalibrated_statistics_are_those_of_the_images(name: str) -> None:
         return net.apply(params, calibrated, x, train=False)[0], net.apply(params, state, x, train=True)[0]
 
     np.testing.assert_allclose(*both(jax.random.key(0)), rtol=1e-4, atol=1e-4)
-
-
-def test_a_batch_is_moved_as_one_and_zeros_come_in() -> None:
-    x = jnp.arange(1.0, 33.0).reshape(4, 4, 2)
-    moved = training.shifted(x, jnp.array([2, 0]), 1)
-    expected = np.zeros((4, 4, 2))
-    expected[:-1, 1:] = x[1:, :-1]
-    np.testing.assert_array_equal(moved, expected)
-    np.testing.assert_array_equal(training.shifted(x, jnp.array([1, 1]), 1), x)
-
-
-def test_later_passes_take_the_hardest_images() -> None:
-    recipe, images = Recipe(passes=3, hardest=0.25, batch_size=10, recalibrate=10), np.zeros((80, 28, 28), np.uint8)
-    assert recipe.steps(80) == [8, 2, 2]
-    orders = []
-
-    def train(carry: Any, order: np.ndarray, shifts: Any, first: int, count: int, *_: Any) -> Any:
-        orders.append((int(first), order[:count].reshape(-1)))
-        # As if image n had the loss n.
-        return carry._replace(losses=jnp.arange(80.0))
-
-    init = lambda _: training.Carry((), (), (), jnp.zeros(80))  # noqa: E731
-    programs = training.Programs(init, train, lambda *_: "recalibrated", lambda *_: 0)
-    carry = training.train_once(programs, recipe, 0, images, np.zeros(80, np.uint8))
-    assert carry.state == "recalibrated"
-    assert [first for first, _ in orders] == [0, 8, 10]
-    np.testing.assert_array_equal(np.sort(orders[0][1]), np.arange(80))
-    for _, order in orders[1:]:
-        np.testing.assert_array_equal(np.sort(order), np.arange(60, 80))
-    assert (orders[1][1] != orders[2][1]).any()
 
 
 @pytest.mark.slow

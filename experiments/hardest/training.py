@@ -15,8 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from experiments.hardest.net import Net, Pytree
 from experiments.harness.placement import fetch
-from experiments.speedrun.nets import Net, Pytree
 
 # Forward passes go in pieces that stay in the cache.
 CHUNK = 500

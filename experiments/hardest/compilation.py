@@ -1,4 +1,4 @@
-"""All programs of a speed run, compiled before the data are there."""
+"""All programs of a training, compiled before the data are there."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 import jax
 import jax.numpy as jnp
 
-from experiments.speedrun import training
-from experiments.speedrun.nets import Net
+from experiments.hardest import training
+from experiments.hardest.net import Net
 
 QUICK = {"xla_backend_optimization_level": 1}
 
