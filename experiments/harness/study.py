@@ -33,12 +33,14 @@ class Study(NamedTuple):
         claim: one sentence, without its full stop.
         source: where it comes from, with the number of the theorem or figure; without a full stop.
         minutes: what it takes on 2 cores.
+        apart: whether it takes so long that it is left out where all are run.
     """
 
     name: str
     claim: str
     source: str
     minutes: float
+    apart: bool = False
 
 
 @dataclasses.dataclass(frozen=True)

@@ -45,10 +45,16 @@ NUMBERS = ("measured", "lowest to highest")
 Summaries = Mapping[str, Mapping[str, Any]]
 
 
-def write(out: Path, names: Collection[str]) -> Summaries:
-    """Write both files for those of the studies that are finished, in this order; their summaries by name."""
+def write(out: Path, names: Collection[str], apart: Collection[str] = ()) -> Summaries:
+    """Write both files for those of the studies that are finished, in this order; their summaries by name.
+
+    Args:
+        out: the folder with theirs.
+        names: of all studies.
+        apart: those of them that no one misses where they are not finished.
+    """
     found = {name: summary for name in names if (summary := study.read(out / name, name))}
-    missing = [name for name in names if name not in found]
+    missing = [name for name in names if name not in found and name not in apart]
     figures = {name: (out / name / study.figure_of(name)).read_bytes() for name in found}
     files.write_text(out / "REPORT.md", as_markdown(found, missing))
     files.write_text(out / "report.html", as_html(found, missing, figures))

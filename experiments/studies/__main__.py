@@ -29,7 +29,7 @@ class Config:
     """The command line."""
 
     all: bool = False
-    """Run all studies, instead of listing them."""
+    """Run all studies but those that take an hour, instead of listing them."""
     only: tuple[str, ...] = ()
     """Run these alone."""
     out: Path = Path("results/studies")
@@ -54,11 +54,11 @@ def work(cfg: Config, console: Console) -> None:
         list_all(modules, console)
         return
     config.require_writable("--out", cfg.out)
-    names = [*dict.fromkeys(cfg.only or modules)]
+    names = [*dict.fromkeys(cfg.only or (name for name in modules if name not in apart(modules)))]
     if cfg.overwrite:
         mark(names, cfg)
     run_all(names, modules, cfg, console)
-    found = study_report.write(cfg.out, modules)
+    found = study_report.write(cfg.out, modules, apart=apart(modules))
     console.print(f"\nReport: {cfg.out / 'report.html'}, {cfg.out / 'REPORT.md'}", soft_wrap=True)
     console.print(study_report.headline(found), soft_wrap=True)
 
@@ -73,6 +73,11 @@ def find_studies() -> dict[str, Any]:
     return found
 
 
+def apart(modules: dict[str, Any]) -> list[str]:
+    """Those that are run by their names alone."""
+    return [name for name, module in modules.items() if module.STUDY.apart]
+
+
 def list_all(modules: dict[str, Any], console: Console) -> None:
     """Print what there is to run: a table on a terminal, else a line for each."""
     rows = [(name, f"{of.STUDY.minutes:g}", of.STUDY.claim) for name, of in modules.items()]
@@ -84,9 +89,10 @@ def list_all(modules: dict[str, Any], console: Console) -> None:
     else:
         for name, minutes, claim in rows:
             console.print(f"{name:20} {minutes:>5} min  {claim}")
-    total = sum(module.STUDY.minutes for module in modules.values())
+    total = lasting(sum(module.STUDY.minutes for module in modules.values() if not module.STUDY.apart))
+    but = f" but {', '.join(left_out)}" if (left_out := apart(modules)) else ""
     console.print("One of them, with flags of its own: python -m experiments.studies.NAME", soft_wrap=True)
-    console.print(f"All of them, {lasting(total)}: python -m experiments.studies --all", soft_wrap=True)
+    console.print(f"All of them{but}, {total}: python -m experiments.studies --all", soft_wrap=True)
 
 
 def mark(names: list[str], cfg: Config) -> None:
@@ -111,7 +117,7 @@ def run_all(names: list[str], modules: dict[str, Any], cfg: Config, console: Con
         except UserError as error:
             raise UserError(f"{name}: {error}") from None
         (own.out / AGAIN).unlink(missing_ok=True)
-        study_report.write(cfg.out, modules)
+        study_report.write(cfg.out, modules, apart=apart(modules))
         console.print(f"Took {lasting((time.monotonic() - begun) / 60)}")
 
 

@@ -1,0 +1,159 @@
+"""Each net trained, folded and scored; what is known already is kept in a file for each."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from experiments.hardest import training
+from experiments.hardest.compilation import compile_all
+from experiments.hardest.training import Carry, Programs, Recipe
+from experiments.harness import files
+from experiments.harness.lanes import map_lanes
+from experiments.harness.stopwatch import Stopwatch
+from experiments.studies.record.images import with_copies
+from experiments.studies.record.nets import Features, separable
+from jaxbn.inference import fold
+
+CHUNK = 500
+
+
+class Data(NamedTuple):
+    """Images and labels, uint8, to learn from and to be scored on.
+
+    Attributes:
+        name: of what is scored.
+        images: `[n, 28, 28]`.
+        labels: `[n]`.
+        scored: `[m, 28, 28]`.
+        targets: `[m]`.
+    """
+
+    name: str
+    images: np.ndarray
+    labels: np.ndarray
+    scored: np.ndarray
+    targets: np.ndarray
+
+
+class Job(NamedTuple):
+    """A net to train.
+
+    Attributes:
+        features: output channels of its convolutions.
+        seed: of its initial values, and of the order and the copies of the images.
+    """
+
+    features: Features
+    seed: int
+
+
+class Trained(NamedTuple):
+    """What became of it.
+
+    Attributes:
+        parameters: that were learned: kernels, scales and biases. Running statistics are as many as the last two.
+        folded: what is left of all of these without the norms.
+        accuracy: of the folded net.
+        seconds: of training, beside other nets.
+    """
+
+    parameters: int
+    folded: int
+    accuracy: float
+    seconds: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Laboratory:
+    """Where nets are trained.
+
+    Attributes:
+        data: to learn from and to be scored on.
+        recipe: how they learn.
+        copies: how many changed copies of every image they see.
+        folder: for what is known of nets already.
+    """
+
+    data: Data
+    recipe: Recipe
+    copies: int
+    folder: Path
+
+    def run(self, jobs: list[Job], on_trained: Callable[[Job, Trained], None]) -> list[Trained]:
+        """Train the nets, as many at once as there are lanes."""
+        missing = sorted({job.features for job in jobs if not self.known(job)})
+        programs = {features: self.compile(features) for features in missing}
+
+        def one(job: Job) -> Trained:
+            found = self.known(job)
+            if not found:
+                found = self.train(job, programs[job.features])
+                files.write_json(self.file(job), {"settings": self.settings(job), "trained": found._asdict()})
+            on_trained(job, found)
+            return found
+
+        return map_lanes(one, jobs)
+
+    def compile(self, features: Features) -> Programs:
+        """The programs for a net."""
+        count, *shape = self.data.images.shape
+        shapes = ((1 + self.copies) * count, *shape), self.data.scored.shape
+        pictures = [jax.ShapeDtypeStruct(of, jnp.uint8) for of in shapes]
+        return compile_all(separable(features), self.recipe, *pictures)
+
+    def train(self, job: Job, programs: Programs) -> Trained:
+        """Train one net, fold it, and score it."""
+        stopwatch = Stopwatch()
+        images = jnp.asarray(with_copies(self.data.images, self.copies, job.seed))
+        labels = jnp.asarray(np.tile(self.data.labels, 1 + self.copies))
+        carry = jax.block_until_ready(training.train_once(programs, self.recipe, job.seed, images, labels))
+        seconds = stopwatch.seconds()
+        predict, weights = folded(job.features, carry, training.scaled(images[:CHUNK]))
+        pieces = [self.data.scored[i : i + CHUNK] for i in range(0, len(self.data.scored), CHUNK)]
+        told = np.concatenate([predict(weights, piece) for piece in pieces])
+        return Trained(size(carry.params), size(weights), float(np.mean(told == self.data.targets)), seconds)
+
+    def known(self, job: Job) -> Trained | None:
+        """What an earlier run, with these settings, found out before it was stopped."""
+        kept = files.read_json(self.file(job))
+        return Trained(**kept["trained"]) if kept and kept.get("settings") == self.settings(job) else None
+
+    def file(self, job: Job) -> Path:
+        """Where that is kept."""
+        return self.folder / f"{'-'.join(map(str, job.features))}-{self.data.name}-{job.seed}.json"
+
+    def settings(self, job: Job) -> dict[str, Any]:
+        """All that it depends on, as JSON."""
+        of_data = {"images": len(self.data.images), "scored": len(self.data.scored), "copies": self.copies}
+        return json.loads(json.dumps(job._asdict() | of_data | dataclasses.asdict(self.recipe)))
+
+
+def folded(
+    features: Features, carry: Carry, sample: jax.Array
+) -> tuple[Callable[[dict[str, jax.Array], Any], jax.Array], dict[str, jax.Array]]:
+    """`(weights, images [n, 28, 28]) -> classes [n]` of a net without its norms, and the weights."""
+    net = separable(features)
+
+    def logits(variables: tuple[Any, Any], x: jax.Array) -> jax.Array:
+        return net.apply(*variables, x, train=False)[0]
+
+    function, weights, _ = fold(logits, (carry.params, carry.state), sample)
+
+    @jax.jit
+    def predict(weights: dict[str, jax.Array], images: jax.Array) -> jax.Array:
+        return function(weights, training.scaled(images)).argmax(-1)
+
+    return predict, weights
+
+
+def size(weights: Any) -> int:
+    """How many numbers they are."""
+    return sum(leaf.size for leaf in jax.tree.leaves(weights))
