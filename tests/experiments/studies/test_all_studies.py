@@ -129,6 +129,26 @@ def test_some_run_alone_and_the_report_is_of_all(studies: Studies, tmp_path: Pat
     assert [len(re.findall(f"^## {name}$", (tmp_path / "REPORT.md").read_text(), re.M)) for name in VALUES] == [1, 1, 1]
 
 
+def test_one_that_takes_an_hour_runs_by_its_name_alone(
+    studies: Studies, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    modules = studies.modules()
+    modules["b"].STUDY = modules["b"].STUDY._replace(minutes=60, apart=True)
+    monkeypatch.setattr(all_studies, "find_studies", lambda: modules)
+    assert all_studies.main([]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[1].split()[:2] == ["b", "60"]
+    assert said[-1] == "All of them but b, 2 minutes: python -m experiments.studies --all"
+    assert all_studies.main(["--all", "--out", str(tmp_path)]) == 0
+    assert studies.names() == ["a", "c"]
+    # No one misses it, and it is reported once it is there.
+    report = tmp_path / "REPORT.md"
+    assert "Not run yet" not in report.read_text()
+    assert all_studies.main(["--only", "b", "--out", str(tmp_path)]) == 0
+    assert studies.names() == ["b"]
+    assert "\n## b\n" in report.read_text()
+
+
 def test_a_stop_is_one_line_that_goes_on(studies: Studies, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     flags = ["--all", "--out", str(tmp_path)]
     studies.instead["b"] = KeyboardInterrupt()
