@@ -1,4 +1,4 @@
-"""The study of the smallest net, on 140 images: its nets, its images, its rules, and how it goes on."""
+"""The study of the smallest net, on 140 images: its layers, its images, its rules, and how it goes on."""
 
 import dataclasses
 import json
@@ -14,7 +14,7 @@ from experiments.hardest import training
 from experiments.hardest.training import Recipe
 from experiments.studies.record import __main__ as record
 from experiments.studies.record import images, measure, nets
-from experiments.studies.record.measure import Job, Laboratory, Trained
+from experiments.studies.record.measure import Data, Job, Laboratory, Trained
 from tests.experiments.stand_in import load_prototypes
 
 SMALL, LARGER = (2, 3, 10), (3, 4, 10)
@@ -62,8 +62,8 @@ def test_the_layers_are_the_convolutions_of_jax() -> None:
 
 @pytest.mark.slow
 def test_the_folded_net_says_the_same_with_fewer_numbers() -> None:
-    carry, pictures = carry_of(SMALL), load_prototypes().train_images[:40]
-    predict, weights = measure.folded(SMALL, carry, training.scaled(pictures[:20]))
+    carry, pictures = carry_of(SMALL), load_prototypes().train_images[:20]
+    predict, weights = measure.folded(SMALL, carry, training.scaled(pictures))
     logits, _ = nets.separable(SMALL).apply(carry.params, carry.state, training.scaled(pictures), train=False)
     np.testing.assert_array_equal(predict(weights, pictures), logits.argmax(-1))
     kernels = 9 * 2 + (9 * 2 + 2 * 3) + (9 * 3 + 3 * 10)
@@ -118,48 +118,63 @@ def test_what_chooses_has_no_test_images() -> None:
     np.testing.assert_array_equal(whole.scored, mnist.test_images)
 
 
-@pytest.fixture
-def _small(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(record, "load_kept", load_prototypes)
-    for name, value in {"NETS": (SMALL,), "RECIPE": RECIPE, "VALIDATION": 40, "GOAL": 5.0}.items():
-        monkeypatch.setattr(record, name, value)
-    monkeypatch.setattr(measure, "CHUNK", 20)
+def stripes(count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Upright ones are of class 0, level ones of class 1; each begins somewhere."""
+    labels, starts = np.arange(count, dtype=np.uint8) % 2, np.random.default_rng(count).integers(0, 4, count)
+    upright = np.broadcast_to((np.arange(28) + starts[:, None]) % 4 < 2, (28, count, 28)).swapaxes(0, 1)
+    bright = np.where(labels[:, None, None] == 1, upright.swapaxes(1, 2), upright)
+    return 200 * bright.astype(np.uint8), labels
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("_small")
+def test_a_net_learns_is_folded_scored_and_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(measure, "CHUNK", 40)
+    recipe = Recipe(passes=6, hardest=1.0, batch_size=20, shift=0, recalibrate=80)
+    laboratory = Laboratory(Data("test", *stripes(80), *stripes(40)), recipe, 1, tmp_path)
+    job, found = Job(SMALL, 0), list[Any]()
+    (net,) = laboratory.run([job], lambda *of: found.append(of))
+    assert found == [(job, net)]
+    assert net.accuracy > 0.9
+    assert (net.parameters, net.folded) == (99 + 2 * sum(SMALL), 99 + sum(SMALL))
+    assert laboratory.known(job) == net
+
+
 def test_a_run_goes_on_where_it_was_stopped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    flags = ["--seeds", "2", "--seeds-per-size", "1", "--copies", "1", "--out", str(tmp_path)]
-    real, begun = Laboratory.train, list[Job]()
+    flags = ["--seeds", "2", "--seeds-per-size", "1", "--out", str(tmp_path)]
+    monkeypatch.setattr(record, "load_kept", load_prototypes)
+    monkeypatch.setattr(record, "NETS", (SMALL, LARGER))
+    monkeypatch.setattr(Laboratory, "compile", lambda _, features: features)
+    begun = list[tuple[str, Job]]()
 
-    def stopped(self: Laboratory, job: Job, programs: Any) -> Trained:
-        begun.append(job)
-        if self.data.name == "test":
-            raise KeyboardInterrupt
-        return real(self, job, programs)
+    def until(name: str) -> None:
+        def train(self: Laboratory, job: Job, programs: Any) -> Trained:
+            assert programs == job.features
+            begun.append((self.data.name, job))
+            if self.data.name == name:
+                raise KeyboardInterrupt
+            return trained(0.991 + 0.001 * (job.seed % 1000), 10 * sum(job.features))
 
-    monkeypatch.setattr(Laboratory, "train", stopped)
+        monkeypatch.setattr(Laboratory, "train", train)
+
+    until("test")
     assert record.main(flags) == 130
-    assert begun[0] == (SMALL, 1000)
-    capsys.readouterr()
-
-    def once(self: Laboratory, job: Job, programs: Any) -> Trained:
-        assert self.data.name == "test"
-        return real(self, job, programs)
-
-    monkeypatch.setattr(Laboratory, "train", once)
+    assert sorted(begun)[-2:] == [("validation", Job(SMALL, 1000)), ("validation", Job(LARGER, 1000))]
+    assert f"to go on: python -m experiments.studies.record {' '.join(flags)}" in capsys.readouterr().err
+    begun.clear()
+    until("nothing")
     assert record.main(flags) == 0
+    assert sorted(begun) == [("test", Job(SMALL, 1000)), ("test", Job(SMALL, 1001))]
     said = capsys.readouterr().out
-    assert "2-3-10, 114 parameters, seed 1000: validation accuracy " in said
+    assert "\n3-4-10, 170 parameters, seed 1000: validation accuracy 99.10 %, 1.0 minutes\n" in said
+    assert "\nChosen: 2-3-10, 150 parameters.\n" in said
     assert sorted(path.name for path in tmp_path.iterdir()) == ["record.png", "summary.json", "summary.md"]
     summary = json.loads((tmp_path / "summary.json").read_text())
-    assert len(summary["measured"]["seeds"]) == 2
-    assert [verdict["values"] for verdict in summary["verdicts"]][1] == [summary["measured"]["seeds"][0]["folded"]] * 2
+    assert [verdict["values"] for verdict in summary["verdicts"]] == [pytest.approx([99.1, 99.2]), [150, 150]]
     text = (tmp_path / "summary.md").read_text()
-    assert "Validation accuracy by size\n" in text
-    assert "\n| 1001 | " in text
+    assert "\n| 3-4-10 | 340 | 170 | 99.10 | 99.10 to 99.10 |\n" in text
+    assert "\n| 1001 | 99.20 |\n" in text
 
 
 def test_what_is_known_with_other_settings_is_not_believed(tmp_path: Path) -> None:
