@@ -19,8 +19,8 @@ from tests.experiments import stand_in
 @pytest.fixture(autouse=True)
 def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(study, "load_kept", stand_in.load_stand_in)
-    sizes = {"SIZES": (64, 130, 1_000), "DRAWS": 2, "MANY": 40, "BATCHES": (2, 10), "AVERAGED": 2, "EVERY": 1}
-    for name, value in sizes.items():
+    sizes = {"SIZES": (64, 130, 1_000), "DRAWS": 2, "MANY": 40, "BATCHES": (10,), "DECAYS": (0.9,), "AVERAGED": 2}
+    for name, value in (sizes | {"EVERY": 1}).items():
         monkeypatch.setattr(measure, name, value)
     stand_in.shrink(monkeypatch)
 
@@ -38,7 +38,9 @@ def test_all_images_cost_nothing_in_whatever_order() -> None:
 
 
 @pytest.mark.slow
-def test_a_run_writes_its_files(tmp_path: Path) -> None:
+def test_a_run_writes_its_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Measured above.
+    monkeypatch.setattr(measure, "by_size", lambda _: dict.fromkeys(measure.NETS, np.full((3, 4), 0.5)))
     assert study.main(["--steps", "3", "--seeds", "2", "--out", str(tmp_path)]) == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == ["population.png", "summary.json", "summary.md"]
     summary = json.loads((tmp_path / "summary.json").read_text())
