@@ -99,6 +99,10 @@ def test_the_choice_is_the_smallest_that_is_good_enough() -> None:
         (6, 10): [trained(0.995, 70), trained(0.995, 70)],
     }
     assert record.choice(sizes) == (5, 10)
+    # What is too large is shown, and not chosen.
+    sizes[6, 10] = [trained(0.999, 1_000)]
+    sizes[5, 10] = [trained(0.98, 60)]
+    assert record.choice(sizes) == (4, 10)
     worse = {features: [trained(0.9), trained(0.9 + 0.01 * len(sizes) - 0.01 * features[0])] for features in sizes}
     assert record.choice(worse) == (4, 10)
 
