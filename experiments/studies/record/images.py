@@ -8,21 +8,26 @@ import numpy as np
 from jax import lax
 from jax.scipy.ndimage import map_coordinates
 
+from experiments.hardest.training import chunks
+
 # The most of each: radians, logarithms of the two scales, a slant, pixels.
 TURN, STRETCH, SLANT, MOVE = 0.14, 0.08, 0.08, 1.0
-CHUNK = 500
 
 
 def with_copies(images: np.ndarray, copies: int, seed: int) -> np.ndarray:
     """The images, then so many changed copies of all of them, `[(1 + copies) * n, 28, 28]` uint8."""
-    keys = jax.random.split(jax.random.key(seed), copies)
-    return np.concatenate([images, *(np.asarray(changed(images, key)) for key in keys)])
+    count = len(images)
+    found = np.concatenate([images, np.empty((copies * count, *images.shape[1:]), images.dtype)])
+    # Other random numbers than those of the net from the same seed.
+    for i, key in enumerate(jax.random.split(jax.random.fold_in(jax.random.key(seed), 1), copies), 1):
+        found[i * count : (i + 1) * count] = changed(images, key)
+    return found
 
 
 @jax.jit
 def changed(images: jax.Array, key: jax.Array) -> jax.Array:
     """Each image changed in its own way; between pixels it is interpolated linearly, and 0 outside."""
-    pieces = images.reshape(-1, CHUNK if len(images) % CHUNK == 0 else len(images), *images.shape[1:])
+    pieces = chunks(images)
     keys = jax.random.split(key, pieces.shape[:2])
     return lax.map(lambda of: jax.vmap(change)(*of), (pieces, keys)).reshape(images.shape)
 
@@ -30,12 +35,18 @@ def changed(images: jax.Array, key: jax.Array) -> jax.Array:
 def change(image: jax.Array, key: jax.Array) -> jax.Array:
     """One image changed."""
     turn, rows, columns, slant, *move = jax.random.uniform(key, (6,), minval=-1, maxval=1)
-    angle = TURN * turn
-    turned = jnp.array([[jnp.cos(angle), -jnp.sin(angle)], [jnp.sin(angle), jnp.cos(angle)]])
-    stretched = jnp.exp(STRETCH * jnp.stack([rows, columns]))[:, None] * turned
-    matrix = stretched @ jnp.array([[1.0, SLANT * slant], [0.0, 1.0]])
-    middle = (jnp.array(image.shape, jnp.float32) - 1)[:, None, None] / 2
-    pixels = jnp.stack(jnp.meshgrid(*map(jnp.arange, image.shape), indexing="ij")).astype(jnp.float32)
-    moved = middle + MOVE * jnp.stack(move)[:, None, None]
-    seen = jnp.einsum("ij,jhw->ihw", matrix, pixels - middle) + moved
-    return jnp.rint(map_coordinates(image.astype(jnp.float32), list(seen), order=1)).astype(image.dtype)
+    cos, sin, one, none = jnp.cos(TURN * turn), jnp.sin(TURN * turn), jnp.ones(()), jnp.zeros(())
+    turned, slanted = matrix([cos, -sin], [sin, cos]), matrix([one, SLANT * slant], [none, one])
+    stretched = jnp.exp(STRETCH * matrix([rows], [columns]))
+    # Places of pixels, from the middle of the image.
+    places = jnp.meshgrid(
+        *(jnp.arange(size, dtype=jnp.float32) - (size - 1) / 2 for size in image.shape), indexing="ij"
+    )
+    seen = jnp.einsum("ij,jhw->ihw", stretched * turned @ slanted, jnp.stack(places))
+    at = [place + MOVE * by + (size - 1) / 2 for place, by, size in zip(seen, move, image.shape, strict=True)]
+    return jnp.rint(map_coordinates(image.astype(jnp.float32), at, order=1)).astype(image.dtype)
+
+
+def matrix(*rows: list[jax.Array]) -> jax.Array:
+    """A matrix of these numbers."""
+    return jnp.stack([jnp.stack(row) for row in rows])

@@ -15,14 +15,13 @@ import numpy as np
 from experiments.hardest import training
 from experiments.hardest.compilation import compile_all
 from experiments.hardest.training import Carry, Programs, Recipe
-from experiments.harness import files
+from experiments.harness import environment, files
 from experiments.harness.lanes import map_lanes
+from experiments.harness.placement import place
 from experiments.harness.stopwatch import Stopwatch
-from experiments.studies.record.images import with_copies
+from experiments.studies.record import images
 from experiments.studies.record.nets import Features, separable
 from jaxbn.inference import fold
-
-CHUNK = 500
 
 
 class Data(NamedTuple):
@@ -62,7 +61,7 @@ class Trained(NamedTuple):
         parameters: that were learned: kernels, scales and biases. Running statistics are as many as the last two.
         folded: what is left of all of these without the norms.
         accuracy: of the folded net.
-        seconds: of training, beside other nets.
+        seconds: of training, beside as many others as there are lanes.
     """
 
     parameters: int
@@ -89,6 +88,7 @@ class Laboratory:
 
     def run(self, jobs: list[Job], on_trained: Callable[[Job, Trained], None]) -> list[Trained]:
         """Train the nets, as many at once as there are lanes."""
+        self.folder.mkdir(parents=True, exist_ok=True)
         missing = sorted({job.features for job in jobs if not self.known(job)})
         programs = {features: self.compile(features) for features in missing}
 
@@ -112,12 +112,12 @@ class Laboratory:
     def train(self, job: Job, programs: Programs) -> Trained:
         """Train one net, fold it, and score it."""
         stopwatch = Stopwatch()
-        images = jnp.asarray(with_copies(self.data.images, self.copies, job.seed))
-        labels = jnp.asarray(np.tile(self.data.labels, 1 + self.copies))
-        carry = jax.block_until_ready(training.train_once(programs, self.recipe, job.seed, images, labels))
+        pictures = place(images.with_copies(self.data.images, self.copies, job.seed))
+        labels = place(np.tile(self.data.labels, 1 + self.copies))
+        carry = jax.block_until_ready(training.train_once(programs, self.recipe, job.seed, pictures, labels))
         seconds = stopwatch.seconds()
-        predict, weights = folded(job.features, carry, training.scaled(images[:CHUNK]))
-        pieces = [self.data.scored[i : i + CHUNK] for i in range(0, len(self.data.scored), CHUNK)]
+        pieces = training.chunks(place(self.data.scored))
+        predict, weights = folded(job.features, carry, training.scaled(pictures[: pieces.shape[1]]))
         told = np.concatenate([predict(weights, piece) for piece in pieces])
         return Trained(size(carry.params), size(weights), float(np.mean(told == self.data.targets)), seconds)
 
@@ -132,8 +132,12 @@ class Laboratory:
 
     def settings(self, job: Job) -> dict[str, Any]:
         """All that it depends on, as JSON."""
+        changes = {name: getattr(images, name) for name in ("TURN", "STRETCH", "SLANT", "MOVE")}
         of_data = {"images": len(self.data.images), "scored": len(self.data.scored), "copies": self.copies}
-        return json.loads(json.dumps(job._asdict() | of_data | dataclasses.asdict(self.recipe)))
+        recipe = dataclasses.asdict(self.recipe)
+        return json.loads(
+            json.dumps({**job._asdict(), **of_data, **changes, **recipe, **environment.describe_environment()})
+        )
 
 
 def folded(

@@ -71,7 +71,7 @@ def test_the_folded_net_says_the_same_with_fewer_numbers() -> None:
     assert measure.size(carry.params) == kernels + 2 * sum(SMALL)
 
 
-def test_copies_are_the_images_a_little_changed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_copies_are_the_images_a_little_changed() -> None:
     pictures = np.zeros((3, 28, 28), np.uint8)
     pictures[:, 8:20, 10:18] = 200
     both = images.with_copies(pictures, 2, seed=1)
@@ -107,19 +107,24 @@ def test_the_choice_is_the_smallest_that_is_good_enough() -> None:
     assert record.choice(worse) == (4, 10)
 
 
-def test_the_verdicts_are_on_the_mean_and_on_the_size() -> None:
+def test_the_verdicts_are_on_the_mean_and_on_every_size_and_time() -> None:
     good = record.judge([trained(0.989, 999), trained(0.991, 999)])
-    assert [verdict.holds for verdict in good] == [True, True]
-    assert [verdict.holds for verdict in record.judge([trained(0.9899, 1_000)] * 2)] == [False, False]
+    assert [verdict.holds for verdict in good] == [True] * 3
+    bad = [trained(0.9899, 1_000)._replace(seconds=1_801), trained(0.9901, 999)._replace(seconds=1)]
+    assert [verdict.holds for verdict in record.judge(bad[:1])] == [False] * 3
+    assert [verdict.holds for verdict in record.judge(bad)] == [True, False, False]
 
 
-def test_what_chooses_has_no_test_images() -> None:
+def test_what_chooses_has_no_test_images_and_none_that_it_learns_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(record, "VALIDATION", 40)
     mnist = load_prototypes()
     data = record.for_choice(mnist._replace(test_images=None, test_labels=None))
     assert data.name == "validation"
-    whole = record.for_verdict(mnist)
-    np.testing.assert_array_equal(whole.images, mnist.train_images)
-    np.testing.assert_array_equal(whole.scored, mnist.test_images)
+    images, labels = mnist.train_images, mnist.train_labels
+    for got, expected in zip(data[1:], (images[40:], labels[40:], images[:40], labels[:40]), strict=True):
+        np.testing.assert_array_equal(got, expected)
+    for got, expected in zip(record.for_verdict(mnist)[1:], mnist, strict=True):
+        np.testing.assert_array_equal(got, expected)
 
 
 def stripes(count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -131,8 +136,7 @@ def stripes(count: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 @pytest.mark.slow
-def test_a_net_learns_is_folded_scored_and_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(measure, "CHUNK", 40)
+def test_a_net_learns_is_folded_scored_and_kept(tmp_path: Path) -> None:
     recipe = Recipe(passes=6, hardest=1.0, batch_size=20, shift=0, recalibrate=80)
     laboratory = Laboratory(Data("test", *stripes(80), *stripes(40)), recipe, 1, tmp_path)
     job, found = Job(SMALL, 0), list[Any]()
@@ -164,24 +168,33 @@ def test_a_run_goes_on_where_it_was_stopped(
 
     until("test")
     assert record.main(flags) == 130
-    assert sorted(begun)[-2:] == [("validation", Job(SMALL, 1000)), ("validation", Job(LARGER, 1000))]
+    assert sorted(begun)[-2:] == [("validation", Job(SMALL, 1002)), ("validation", Job(LARGER, 1002))]
     assert f"to go on: python -m experiments.studies.record {' '.join(flags)}" in capsys.readouterr().err
     begun.clear()
     until("nothing")
     assert record.main(flags) == 0
     assert sorted(begun) == [("test", Job(SMALL, 1000)), ("test", Job(SMALL, 1001))]
-    said = capsys.readouterr().out
-    assert "\n3-4-10, 170 parameters, seed 1000: validation accuracy 99.10 %, 1.0 minutes\n" in said
-    assert "\nChosen: 2-3-10, 150 parameters.\n" in said
+    said = capsys.readouterr().out.splitlines()
+    assert "3-4-10, 170 parameters, seed 1002: validation accuracy 99.30 %, 1.0 minutes" in said
+    assert "Chosen: 2-3-10, 150 parameters." in said
     assert sorted(path.name for path in tmp_path.iterdir()) == ["record.png", "summary.json", "summary.md"]
     summary = json.loads((tmp_path / "summary.json").read_text())
-    assert [verdict["values"] for verdict in summary["verdicts"]] == [pytest.approx([99.1, 99.2]), [150, 150]]
+    assert [v["values"] for v in summary["verdicts"]] == [pytest.approx([99.1, 99.2]), [150, 150], [1, 1]]
+    # What is finished is replaced only if that is asked, and a stop then does not ask again.
+    assert record.main(flags) == 2
+    until("test")
+    assert record.main([*flags, "--overwrite"]) == 130
+    assert f"to go on: python -m experiments.studies.record {' '.join(flags)}\n" in capsys.readouterr().err
+    (tmp_path / ".nets" / "mine.txt").touch()
+    until("nothing")
+    assert record.main(flags) == 0
+    assert [path.name for path in (tmp_path / ".nets").iterdir()] == ["mine.txt"]
     text = (tmp_path / "summary.md").read_text()
-    assert "\n| 3-4-10 | 340 | 170 | 99.10 | 99.10 to 99.10 |\n" in text
+    assert "\n| 3-4-10 | 340 | 170 | 99.30 | 99.30 to 99.30 |\n" in text
     assert "\n| 1001 | 99.20 |\n" in text
 
 
-def test_what_is_known_with_other_settings_is_not_believed(tmp_path: Path) -> None:
+def test_what_is_known_with_other_settings_is_not_believed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = record.for_choice(load_prototypes())
     laboratory, job = Laboratory(data, RECIPE, 0, tmp_path), Job(SMALL, 0)
     kept = {"settings": laboratory.settings(job), "trained": trained(0.5)._asdict()}
@@ -190,6 +203,8 @@ def test_what_is_known_with_other_settings_is_not_believed(tmp_path: Path) -> No
     assert laboratory.known(job._replace(seed=1)) is None
     assert dataclasses.replace(laboratory, copies=1).known(job) is None
     assert dataclasses.replace(laboratory, recipe=dataclasses.replace(RECIPE, peak=0.1)).known(job) is None
+    monkeypatch.setattr(images, "TURN", 0.2)
+    assert laboratory.known(job) is None
 
 
 @pytest.mark.parametrize("flags", [["--seeds-per-size", "0"], ["--copies", "-1"]])

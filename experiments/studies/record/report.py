@@ -1,0 +1,61 @@
+"""The tables and the figure of the smallest net."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from experiments.harness import plotting
+from experiments.harness.tables import Table, mean_and_spread
+from experiments.studies.record.measure import Trained
+from experiments.studies.record.nets import Features
+
+# By the nets' features, one for each seed.
+Results = dict[Features, list[Trained]]
+
+
+def accuracies(nets: list[Trained]) -> np.ndarray:
+    """In percent."""
+    return 100 * np.array([net.accuracy for net in nets])
+
+
+def named(features: Features) -> str:
+    """A net by its features."""
+    return "-".join(map(str, features))
+
+
+def size_table(sizes: Results) -> Table:
+    """The nets of the choice."""
+    header = ["features", "parameters learned", "folded", "validation accuracy, %", "lowest to highest"]
+    rows = []
+    for features, of in sizes.items():
+        low, high = accuracies(of).min(), accuracies(of).max()
+        mean = mean_and_spread(accuracies(of).tolist(), 2)
+        rows.append([named(features), f"{of[0].parameters:,}", f"{of[0].folded:,}", mean, f"{low:.2f} to {high:.2f}"])
+    return Table("Validation accuracy by size", header, rows)
+
+
+def seed_table(seeds: list[int], found: list[Trained]) -> Table:
+    """Every seed of the net that was chosen."""
+    rows = [[str(seed), f"{100 * net.accuracy:.2f}"] for seed, net in zip(seeds, found, strict=True)]
+    mean = ["mean ± standard deviation", mean_and_spread(accuracies(found).tolist(), 2)]
+    return Table("Test accuracy of every seed", ["seed", "test accuracy, %"], [*rows, mean])
+
+
+def draw(sizes: Results, found: list[Trained], goal: float) -> Any:
+    """Accuracy against the number of parameters, folded."""
+    figure, (ax,) = plotting.new_figure(1)
+    places = [of[0].folded for of in sizes.values()]
+    values = [accuracies(of) for of in sizes.values()]
+    blue, orange, *_ = plotting.COLOURS
+    plotting.band(ax, places, values, label="validation images, mean and range of seeds", colour=blue, marker="o")
+    of_test = accuracies(found)
+    ax.plot(
+        [found[0].folded] * len(of_test), of_test, ".", color=orange, label=f"test images, each of {len(found)} seeds"
+    )
+    ax.plot(found[0].folded, of_test.mean(), "D", color=orange, label="test images, mean")
+    ax.axhline(goal, color="black", linestyle=":", label=f"{goal:g} %")
+    ax.set(title="How few parameters 99 % on MNIST takes", xlabel="parameters, norms folded away", ylabel="accuracy, %")
+    ax.legend(loc="lower right")
+    return figure
