@@ -151,7 +151,7 @@ def scaled(images: jax.Array) -> jax.Array:
     return lax.optimization_barrier(jnp.moveaxis(images, 0, -1)).astype(jnp.float32) / 255
 
 
-def shifted(x: jax.Array, start: jax.Array, most: int) -> jax.Array:
+def shifted(x: jax.Array, start: Any, most: int) -> jax.Array:
     """All images of a batch moved alike, by `most - start` pixels; zeros come in."""
     padded = jnp.pad(x, ((most, most), (most, most), (0, 0)))
     return lax.dynamic_slice(padded, (start[0], start[1], 0), x.shape)

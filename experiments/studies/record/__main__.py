@@ -2,7 +2,8 @@
 
 Nets of six small convolutions, all but the first of them depthwise-separable, each with batch norm. They learn from
 every training image and from changed copies of it, mostly from those that are hardest for them. Then
-`jaxbn.inference.fold` takes the norms away: what is scored, and counted, is the folded net.
+`jaxbn.inference.fold` takes the norms away: what is scored, and counted, is the folded net. It looks at an image five
+times, as it is and one pixel to each side, and the mean of its logits counts; that costs time, and no parameter.
 
 Rules: no test image is in any choice. Nets of several sizes are trained without the first 5,000 training images, and
 scored on these. Of those with fewer than 1,000 parameters the smallest with a mean accuracy of 99 % there, or else the
@@ -47,7 +48,7 @@ NETS: tuple[Features, ...] = (
     (6, 8, 10, 11, 11, 10),
     (7, 9, 11, 12, 12, 10),
 )
-RECIPE = Recipe(passes=26, hardest=0.3, batch_size=64, peak=0.5, smoothing=0.0, shift=0)
+RECIPE = Recipe(passes=26, hardest=0.3, batch_size=64, peak=0.35, smoothing=0.0, shift=0)
 VALIDATION = 5_000
 # Percent, of validation images for the choice and of test images for the verdict; fewer parameters than this; minutes.
 GOAL, LIMIT, PATIENCE = 99.0, 1_000, 30
@@ -63,7 +64,7 @@ class Config(study.MnistConfig):
     """How many seeds to train of the net that was chosen."""
     seeds_per_size: int = 3
     """How many to train of every size before."""
-    copies: int = 7
+    copies: int = 3
     """How many changed copies of every training image to learn from."""
     out: Path = Path("results/studies/record")
 
@@ -159,7 +160,7 @@ def judge(found: list[Trained]) -> list[study.Verdict]:
     """What was predicted beside what was measured."""
     parameters = [net.folded for net in found]
     return [
-        study.at_least("test accuracy of the folded net, %", accuracies(found), GOAL),
+        study.at_least("test accuracy of the folded net, five looks, %", accuracies(found), GOAL),
         study.at_most("parameters of the folded net", parameters, LIMIT - 1, every=True, digits=0),
         study.at_most("minutes of training", [net.seconds / 60 for net in found], PATIENCE, every=True, digits=1),
     ]

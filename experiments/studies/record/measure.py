@@ -23,6 +23,10 @@ from experiments.studies.record import images
 from experiments.studies.record.nets import Features, separable
 from jaxbn.inference import fold
 
+# Where the window begins through which a net looks at an image that has a margin of one pixel: five places, one pixel
+# apart. The middle one comes first, which is the image as it is.
+LOOKS = ((1, 1), (0, 1), (2, 1), (1, 0), (1, 2))
+
 
 class Data(NamedTuple):
     """Images and labels, uint8, to learn from and to be scored on.
@@ -60,13 +64,15 @@ class Trained(NamedTuple):
     Attributes:
         parameters: that were learned: kernels, scales and biases. Running statistics are as many as the last two.
         folded: what is left of all of these without the norms.
-        accuracy: of the folded net.
+        accuracy: of the folded net, from the mean of its logits at five looks.
+        one_look: the same from the image as it is.
         seconds: of training, beside as many others as there are lanes.
     """
 
     parameters: int
     folded: int
     accuracy: float
+    one_look: float
     seconds: float
 
 
@@ -118,8 +124,9 @@ class Laboratory:
         seconds = stopwatch.seconds()
         pieces = training.chunks(place(self.data.scored))
         predict, weights = folded(job.features, carry, training.scaled(pictures[: pieces.shape[1]]))
-        told = np.concatenate([predict(weights, piece) for piece in pieces])
-        return Trained(size(carry.params), size(weights), float(np.mean(told == self.data.targets)), seconds)
+        told = np.concatenate([predict(weights, piece) for piece in pieces], axis=1)
+        five_looks, one_look = np.mean(told == self.data.targets, axis=1).tolist()
+        return Trained(size(carry.params), size(weights), five_looks, one_look, seconds)
 
     def known(self, job: Job) -> Trained | None:
         """What an earlier run, with these settings, found out before it was stopped."""
@@ -143,7 +150,10 @@ class Laboratory:
 def folded(
     features: Features, carry: Carry, sample: jax.Array
 ) -> tuple[Callable[[dict[str, jax.Array], Any], jax.Array], dict[str, jax.Array]]:
-    """`(weights, images [n, 28, 28]) -> classes [n]` of a net without its norms, and the weights."""
+    """`(weights, images [n, 28, 28]) -> classes [2, n]` of a net without its norms, and the weights.
+
+    The classes are those of all looks together, then those of one.
+    """
     net = separable(features)
 
     def logits(variables: tuple[Any, Any], x: jax.Array) -> jax.Array:
@@ -153,7 +163,9 @@ def folded(
 
     @jax.jit
     def predict(weights: dict[str, jax.Array], images: jax.Array) -> jax.Array:
-        return function(weights, training.scaled(images)).argmax(-1)
+        x = training.scaled(images)
+        looks = jnp.stack([function(weights, training.shifted(x, start, 1)) for start in LOOKS])
+        return jnp.stack([looks.mean(0), looks[0]]).argmax(-1)
 
     return predict, weights
 

@@ -20,6 +20,11 @@ def accuracies(nets: list[Trained]) -> np.ndarray:
     return 100 * np.array([net.accuracy for net in nets])
 
 
+def of_one_look(nets: list[Trained]) -> np.ndarray:
+    """In percent."""
+    return 100 * np.array([net.one_look for net in nets])
+
+
 def named(features: Features) -> str:
     """A net by its features."""
     return "-".join(map(str, features))
@@ -27,20 +32,22 @@ def named(features: Features) -> str:
 
 def size_table(sizes: Results) -> Table:
     """The nets of the choice."""
-    header = ["features", "parameters learned", "folded", "validation accuracy, %", "lowest to highest"]
+    header = ["features", "parameters learned", "folded", "validation accuracy, %", "lowest to highest", "one look"]
     rows = []
     for features, of in sizes.items():
         low, high = accuracies(of).min(), accuracies(of).max()
-        mean = mean_and_spread(accuracies(of).tolist(), 2)
-        rows.append([named(features), f"{of[0].parameters:,}", f"{of[0].folded:,}", mean, f"{low:.2f} to {high:.2f}"])
+        means = [mean_and_spread(values.tolist(), 2) for values in (accuracies(of), of_one_look(of))]
+        counts = f"{of[0].parameters:,}", f"{of[0].folded:,}"
+        rows.append([named(features), *counts, means[0], f"{low:.2f} to {high:.2f}", means[1]])
     return Table("Validation accuracy by size", header, rows)
 
 
 def seed_table(seeds: list[int], found: list[Trained]) -> Table:
     """Every seed of the net that was chosen."""
-    rows = [[str(seed), f"{100 * net.accuracy:.2f}"] for seed, net in zip(seeds, found, strict=True)]
-    mean = ["mean ± standard deviation", mean_and_spread(accuracies(found).tolist(), 2)]
-    return Table("Test accuracy of every seed", ["seed", "test accuracy, %"], [*rows, mean])
+    of_all = accuracies(found), of_one_look(found)
+    rows = [[str(seed), *(f"{value:.2f}" for value in values)] for seed, *values in zip(seeds, *of_all, strict=True)]
+    means = ["mean ± standard deviation", *(mean_and_spread(values.tolist(), 2) for values in of_all)]
+    return Table("Test accuracy of every seed", ["seed", "test accuracy, %", "one look"], [*rows, means])
 
 
 def draw(sizes: Results, found: list[Trained], goal: float) -> Any:

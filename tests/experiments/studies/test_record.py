@@ -22,7 +22,7 @@ RECIPE = Recipe(passes=2, hardest=0.5, batch_size=20, shift=0, recalibrate=100)
 
 
 def trained(accuracy: float, folded: int = 100) -> Trained:
-    return Trained(2 * folded, folded, accuracy, 60.0)
+    return Trained(2 * folded, folded, accuracy, accuracy - 0.001, 60.0)
 
 
 def carry_of(features: nets.Features) -> training.Carry:
@@ -64,8 +64,13 @@ def test_the_layers_are_the_convolutions_of_jax() -> None:
 def test_the_folded_net_says_the_same_with_fewer_numbers() -> None:
     carry, pictures = carry_of(SMALL), load_prototypes().train_images[:20]
     predict, weights = measure.folded(SMALL, carry, training.scaled(pictures))
-    logits, _ = nets.separable(SMALL).apply(carry.params, carry.state, training.scaled(pictures), train=False)
-    np.testing.assert_array_equal(predict(weights, pictures), logits.argmax(-1))
+    # Moved by hand: the image as it is, then a pixel down, up, to the right, to the left.
+    padded = np.pad(pictures, ((0, 0), (1, 1), (1, 1)))
+    looks = [padded[:, i : i + 28, j : j + 28] for i, j in ((1, 1), (0, 1), (2, 1), (1, 0), (1, 2))]
+    everything = training.scaled(np.concatenate(looks))
+    logits, _ = nets.separable(SMALL).apply(carry.params, carry.state, everything, train=False)
+    logits = logits.reshape(5, 20, 10)
+    np.testing.assert_array_equal(predict(weights, pictures), [logits.mean(0).argmax(-1), logits[0].argmax(-1)])
     kernels = 9 * 2 + (9 * 2 + 2 * 3) + (9 * 3 + 3 * 10)
     assert measure.size(weights) == kernels + sum(SMALL)
     assert measure.size(carry.params) == kernels + 2 * sum(SMALL)
@@ -142,7 +147,7 @@ def test_a_net_learns_is_folded_scored_and_kept(tmp_path: Path) -> None:
     job, found = Job(SMALL, 0), list[Any]()
     (net,) = laboratory.run([job], lambda *of: found.append(of))
     assert found == [(job, net)]
-    assert net.accuracy > 0.9
+    assert min(net.accuracy, net.one_look) > 0.9
     assert (net.parameters, net.folded) == (99 + 2 * sum(SMALL), 99 + sum(SMALL))
     assert laboratory.known(job) == net
 
@@ -190,8 +195,8 @@ def test_a_run_goes_on_where_it_was_stopped(
     assert record.main(flags) == 0
     assert [path.name for path in (tmp_path / ".nets").iterdir()] == ["mine.txt"]
     text = (tmp_path / "summary.md").read_text()
-    assert "\n| 3-4-10 | 340 | 170 | 99.30 | 99.30 to 99.30 |\n" in text
-    assert "\n| 1001 | 99.20 |\n" in text
+    assert "\n| 3-4-10 | 340 | 170 | 99.30 | 99.30 to 99.30 | 99.20 |\n" in text
+    assert "\n| 1001 | 99.20 | 99.10 |\n" in text
 
 
 def test_what_is_known_with_other_settings_is_not_believed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
