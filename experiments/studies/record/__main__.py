@@ -12,7 +12,7 @@ images, once. Recipe and shapes were found with other seeds on the same validati
 2 cores.
 
 Published: 697 parameters for 99.03 %, the best of about 700 trained nets, chosen on the test images. Expected: a mean
-of at least 99.0 % with fewer than 1,000 parameters. MINUTES on 2 cores, and a gigabyte of memory for each core; the
+of at least 99.0 % with fewer than 1,000 parameters. About an hour on 2 cores, and a gigabyte of memory for each; the
 same command goes on where it was stopped, and `--all` of all studies leaves this one out. Writes `summary.md`,
 `summary.json` and `record.png`.
 """
