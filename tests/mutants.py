@@ -131,6 +131,7 @@ def main(args: list[str] | None = None) -> int:
         "--jobs", type=int, default=os.cpu_count(), help="processes at once (default: one for each core)"
     )
     parser.add_argument("--limit", type=float, default=1800, help="seconds for a file on a mistake (default: 1800)")
+    parser.add_argument("--out", type=Path, help="a folder for summary.md, where the table goes too")
     parser.add_argument("--list", action="store_true", help="say what the mistakes are, and end")
     options = parser.parse_args(args)
     if options.list:
@@ -148,7 +149,10 @@ def main(args: list[str] | None = None) -> int:
 
         with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
             found = dict(zip(pairs, pool.map(tried, pairs), strict=True))
-    print(table(options.tests, [*trees], found).markdown())
+    print(made := table(options.tests, [*trees], found).markdown())
+    if options.out:
+        options.out.mkdir(parents=True, exist_ok=True)
+        (options.out / "summary.md").write_text(made + "\n", encoding="utf-8")
     unnoticed = [name for name in options.only if not any(found[file, name] for file in options.tests)]
     unsound = [file for file in options.tests if found[file, SOUND]]
     print(f"\n{len(options.only) - len(unnoticed)} of {len(options.only)} mistakes are noticed.")

@@ -136,7 +136,7 @@ def text_of(page):
 def commands(page):
     """The module and the arguments of every program that a page runs."""
     written = re.sub(r"```\w*|```", "\n\n", text_of(page))
-    for command in re.findall(r"python -m (experiments\.[^`]*?)(?:`|\n\n)", written):
+    for command in re.findall(r"python -m ((?:experiments|tests)\.[^`]*?)(?:`|\n\n)", written):
         module, *arguments = shlex.split(command)
         yield module, arguments
 
@@ -160,7 +160,9 @@ def test_a_command_on_the_page_writes_what_is_pasted(page):
 
 
 def test_every_picture_comes_from_one_program():
-    pictures = [found["picture"] for page in PAGES for found in docs.FIGURE.finditer(text_of(page))]
+    # Several pages may show one.
+    drawn = {(found["picture"], found["file"]) for page in PAGES for found in docs.FIGURE.finditer(text_of(page))}
+    pictures = [picture for picture, _ in drawn]
     assert sorted(pictures) == [path.name for path in sorted((ROOT / "docs").glob("*.png"))]
     for page in (ROOT / "README.md", *PAGES):
         shown = {Path(name).name for name in re.findall(r"!\[[^\]]*\]\((\S+)\)", text_of(page))}

@@ -27,13 +27,16 @@ def test_the_studies_are_found() -> None:
     assert "test_all_studies.py" not in names
 
 
-def test_what_stays_unnoticed_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_stays_unnoticed_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     monkeypatch.setattr(mutants, "broken", lambda folder, name: folder / name)
     red = {("epsilon", "test_a"), ("epsilon", "test_b"), ("as it is", "test_b")}
     monkeypatch.setattr(mutants, "outcome", lambda tree, file, _: "red" if (tree.name, file.stem) in red else "")
     flags = ["--tests", "tests/test_a.py", "tests/test_b.py", "--only", "epsilon", "momentum", "--jobs", "1"]
-    assert mutants.main(flags) == 1
+    assert mutants.main([*flags, "--out", str(tmp_path / "new")]) == 1
     said = capsys.readouterr().out.splitlines()
+    assert (tmp_path / "new" / "summary.md").read_text().splitlines() == said[:7]
     assert said[2:] == [
         "| tests | as it is | epsilon | momentum |",
         "| --- | ---: | ---: | ---: |",
