@@ -29,7 +29,7 @@ class Config:
     """The command line."""
 
     all: bool = False
-    """Run all studies but those that take an hour, instead of listing them."""
+    """Run all studies but those that take longest, instead of listing them."""
     only: tuple[str, ...] = ()
     """Run these alone."""
     out: Path = Path("results/studies")

@@ -129,7 +129,7 @@ def test_some_run_alone_and_the_report_is_of_all(studies: Studies, tmp_path: Pat
     assert [len(re.findall(f"^## {name}$", (tmp_path / "REPORT.md").read_text(), re.M)) for name in VALUES] == [1, 1, 1]
 
 
-def test_one_that_takes_an_hour_runs_by_its_name_alone(
+def test_one_that_takes_long_runs_by_its_name_alone(
     studies: Studies, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     modules = studies.modules()
