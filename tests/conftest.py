@@ -17,6 +17,8 @@ from tests.quick import mark_the_others
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
+# A GPU's default, TF32, leaves ten bits of what the tests multiply around a norm.
+jax.config.update("jax_default_matmul_precision", "highest")
 
 hypothesis.settings.register_profile(
     "deterministic", derandomize=True, database=None, deadline=None, max_examples=30, print_blob=False

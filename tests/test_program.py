@@ -20,7 +20,9 @@ from tests.tolerances import TOLERANCE, assert_close
 SHAPE = (16, 12, 12, 5)
 PARAMS, STATE = init_batch_norm(5)
 PLATFORMS = ["tpu", "cuda", "cpu"]
-on_a_cpu = pytest.mark.skipif("config.getoption('--plain')", reason="it is of the lowering for a CPU")
+on_a_cpu = pytest.mark.skipif(
+    "config.getoption('--plain') or jax.default_backend() != 'cpu'", reason="it is of the lowering for a CPU"
+)
 
 
 def train(params, state, x):

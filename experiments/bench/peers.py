@@ -11,6 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments.bench import torch_device
+
 Norm = Callable[..., tuple[jax.Array, Any]]
 Layer = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 
@@ -163,15 +165,17 @@ def _keras(shape: Sequence[int], epsilon: float, axis: int) -> Norm:
 def _torch(features: int, epsilon: float) -> Layer:
     import torch
 
+    there = torch_device.device()
+
     def features_last(part: torch.Tensor) -> np.ndarray:
-        return np.moveaxis(part.float().numpy(), 1, -1)
+        return np.moveaxis(part.float().cpu().numpy(), 1, -1)
 
     def layer(x: np.ndarray, cotangent: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         # NumPy has no bfloat16 of PyTorch's; through float32 the values stay as they are.
         dtype = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}[str(x.dtype)]
-        data = torch.from_numpy(np.moveaxis(x.astype(np.float32), -1, 1).copy()).to(dtype).requires_grad_()
-        given = torch.from_numpy(np.moveaxis(cotangent.astype(np.float32), -1, 1).copy()).to(dtype)
-        norm = torch.nn.BatchNorm2d(features, eps=epsilon)
+        data = torch.from_numpy(np.moveaxis(x.astype(np.float32), -1, 1).copy()).to(there, dtype).requires_grad_()
+        given = torch.from_numpy(np.moveaxis(cotangent.astype(np.float32), -1, 1).copy()).to(there, dtype)
+        norm = torch.nn.BatchNorm2d(features, eps=epsilon, device=there)
         y = norm(data)
         (gradient,) = torch.autograd.grad(y, data, given)
         return features_last(y.detach()), features_last(gradient)

@@ -8,6 +8,7 @@ from tests.sources import ROOT
 OF_FREE_TEXT = {
     ("harness/devices.py", "coordinator_address"),
     ("bench/training/__main__.py", "frameworks"),
+    ("bench/training/__main__.py", "norms"),
     ("bench/scaling/__main__.py", "topologies"),
     ("studies/__main__.py", "only"),
 }

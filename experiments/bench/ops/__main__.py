@@ -36,7 +36,11 @@ SHAPES = (
     (32, 56, 56, 64),
     (128, 64, 112, 112),
     (8, 512, 512, 3),
+    # For accelerators: a CPU takes seconds for each call.
+    (256, 56, 56, 256),
+    (8192, 4096),
 )
+FOR_CPU = 8
 CHANNEL_FIRST = {(128, 64, 112, 112)}
 # How often the data is moved, at the least.
 PASSES = {"forward": 3, "forward+backward": 8, "evaluation": 2}
@@ -46,8 +50,8 @@ PASSES = {"forward": 3, "forward+backward": 8, "evaluation": 2}
 class Options:
     """What to measure."""
 
-    shapes: tuple[int, ...] = tuple(range(len(SHAPES)))
-    """Which of the eight shapes, counted from 0."""
+    shapes: tuple[int, ...] = tuple(range(FOR_CPU))
+    """Which shapes, counted from 0; 8 and 9 are of a size for accelerators."""
     dtypes: tuple[Literal["float32", "bfloat16"], ...] = ("float32", "bfloat16")
     """Of the data."""
     rounds: int = 9

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from experiments.bench import torch_device
+
 
 def torch_calls(shape: Sequence[int], dtype: str, axis: int, mode: str) -> dict[str, Callable[[], Any]]:
     """A call by name, or none where PyTorch is not installed.
@@ -23,18 +25,20 @@ def torch_calls(shape: Sequence[int], dtype: str, axis: int, mode: str) -> dict[
         return {}
     first = shape if axis == 1 else (shape[0], shape[-1], *shape[1:-1])
     rng = np.random.default_rng(0)
-    x, dy = (torch.from_numpy(rng.standard_normal(first, np.float32)).to(getattr(torch, dtype)) for _ in range(2))
-    layer = (torch.nn.BatchNorm2d if len(shape) == 4 else torch.nn.BatchNorm1d)(first[1])
+    there = {"device": torch_device.device()}
+    values = (torch.from_numpy(rng.standard_normal(first, np.float32)) for _ in range(2))
+    x, dy = (value.to(dtype=getattr(torch, dtype), **there) for value in values)
+    layer = (torch.nn.BatchNorm2d if len(shape) == 4 else torch.nn.BatchNorm1d)(first[1], **there)
     layer.train(mode != "evaluation")
 
     def forward() -> Any:
         with torch.no_grad():
-            return layer(x)
+            return torch_device.Queued(layer(x))
 
     def both() -> Any:
         data = x.detach().requires_grad_()
         y = layer(data)
         y.backward(dy)
-        return y, data.grad
+        return torch_device.Queued((y, data.grad))
 
     return {"PyTorch": both if mode == "forward+backward" else forward}

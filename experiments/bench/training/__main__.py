@@ -20,10 +20,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from rich.console import Console
 
 from experiments.bench.flax_examples import require_sources
+from experiments.bench.resnets import LINEN, NNX
 from experiments.bench.training import loops, resnet_steps, torch_loop
 from experiments.bench.training.loops import Trainer
 from experiments.harness import config, program, results
@@ -56,7 +58,17 @@ class Options:
     rounds: int = 7
     """How often everyone has a turn; the median counts."""
     resnets: tuple[Literal[18, 50], ...] = ()
-    """Flax's ResNets of these depths as well, 64x64, batch 8, float32; a turn is one step."""
+    """Flax's ResNets of these depths as well; a turn is one step."""
+    norms: tuple[str, ...] = tuple(LINEN | NNX)
+    """With whose batch norm."""
+    batch: int = 8
+    """Images in a batch of a ResNet."""
+    pixels: int = 64
+    """Height and width of its images."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Of its images, and of what it computes."""
+    compilations: int = 3
+    """How often each ResNet is compiled; the median counts."""
     sources: Path = Path("flax-0.12.8")
     """Flax's sources, for the ResNets."""
     out: Path = Path("results/training")
@@ -125,6 +137,13 @@ def check(options: Options) -> None:
         raise UserError("`--models` or `--resnets` must name a model.")
     config.require_at_least("--steps", options.steps, 1)
     config.require_at_least("--rounds", options.rounds, 1)
+    for flag in ("batch", "pixels", "compilations"):
+        config.require_at_least(f"--{flag}", getattr(options, flag), 1)
+    unknown = set(options.norms) - set(LINEN | NNX)
+    if unknown:
+        raise UserError(f"`--norms` must be among {'; '.join(LINEN | NNX)}, got {'; '.join(sorted(unknown))}.")
+    if "jaxbn" not in options.norms:
+        raise UserError("`--norms` must name ours, jaxbn, to compare with.")
     if options.resnets:
         require_sources(options.sources)
     config.require_writable("--out", options.out)
@@ -141,7 +160,13 @@ def work(options: Options, console: Console) -> None:
         times = {name: f"{t:.3f} ms" for name, t in measured[-1]["milliseconds"].items()}
         console.print(f"{model} {times}", soft_wrap=True)
     for depth in options.resnets:
-        nets.append(resnet_steps.measure(options.sources, depth, options.rounds))
+        images = jax.ShapeDtypeStruct((options.batch, options.pixels, options.pixels, 3), jnp.dtype(options.dtype))
+        rounds, compilations = options.rounds, options.compilations
+        nets.append(
+            resnet_steps.measure(
+                options.sources, depth, options.norms, images, rounds=rounds, compilations=compilations
+            )
+        )
         seconds = {name: n["seconds"] for name, n in nets[-1]["norms"].items()}
         console.print(f"ResNet-{depth} {seconds}", soft_wrap=True)
     text = markdown([*(tables(measured) if measured else []), *map(resnet_steps.table, nets)])

@@ -67,6 +67,7 @@ def ours(name: str, images: np.ndarray, labels: np.ndarray, seeds: int = 1) -> T
             indices = np.zeros((seeds, training.STEPS_PER_DISPATCH, runs.BATCH_SIZE), np.int32)
             indices[:, :count] = batches(images, count)
             state = run(data, count, state, indices)
+        jax.block_until_ready(state)
 
     return train
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,33 +17,37 @@ from experiments.bench.resnets import CLASSES, LINEN, NNX, resnet
 from experiments.bench.stages import stages
 from experiments.harness.tables import Table
 
-IMAGES = jax.ShapeDtypeStruct((8, 64, 64, 3), jnp.float32)
-# How often everyone is traced, lowered and compiled; the median counts, and the first trace of all pays for imports.
-REPEATS = 3
 
-
-def measure(sources: Path, depth: int, rounds: int) -> dict[str, Any]:
+def measure(
+    sources: Path, depth: int, names: Sequence[str], images: jax.ShapeDtypeStruct, *, rounds: int, compilations: int
+) -> dict[str, Any]:
     """Everyone's seconds to trace, lower and compile, milliseconds of every round, temporary bytes, lines to compile.
 
     Args:
         sources: Flax's sources.
         depth: of the ResNet, 18 or 50.
+        names: of the norms, of `resnets.LINEN` and `resnets.NNX`.
+        images: their shape, and the dtype of the net.
         rounds: how often everyone makes a step, in turns.
+        compilations: how often everyone is traced, lowered and compiled; the median counts, and the first trace of
+            all pays for imports.
     """
     rng = np.random.default_rng(0)
-    images = jnp.asarray(rng.standard_normal(IMAGES.shape, np.float32))
-    labels = jnp.asarray(rng.integers(0, CLASSES, len(images), np.int32))
+    data = jnp.asarray(rng.standard_normal(images.shape, np.float32), images.dtype)
+    labels = jnp.asarray(rng.integers(0, CLASSES, len(data), np.int32))
     steps: dict[str, Callable[..., Any]] = {}
     arguments: dict[str, tuple[Any, ...]] = {}
     for norms in (LINEN, NNX):
-        for name, norm in norms.items():
-            steps[name], start = resnet(sources, depth, norm, IMAGES)
-        # One start is enough: here all have the same variables.
-        arguments |= dict.fromkeys(norms, (*jax.jit(start)(jax.random.key(0)), images, labels))
+        chosen = [name for name in norms if name in names]
+        for name in chosen:
+            steps[name], start = resnet(sources, depth, norms[name], images)
+        if chosen:
+            # One start is enough: here all have the same variables.
+            arguments |= dict.fromkeys(chosen, (*jax.jit(start)(jax.random.key(0)), data, labels))
 
     seconds: dict[str, list[list[float]]] = {name: [] for name in steps}
     lowered, made = {}, {}
-    for _ in range(REPEATS):
+    for _ in range(compilations):
         for name, step in steps.items():
             # Nobody finds what another has traced, or pays for what another has left.
             jax.clear_caches()
@@ -68,7 +72,7 @@ def measure(sources: Path, depth: int, rounds: int) -> dict[str, Any]:
         }
         for name in steps
     }
-    return {"depth": depth, "images": list(IMAGES.shape), "norms": found}
+    return {"depth": depth, "images": list(images.shape), "dtype": str(images.dtype), "norms": found}
 
 
 def table(measured: dict[str, Any]) -> Table:
@@ -86,7 +90,7 @@ def table(measured: dict[str, Any]) -> Table:
         ]
         for name, n in measured["norms"].items()
     ]
-    net = f"A training step of Flax's ResNet-{measured['depth']}, {height}x{width}, batch {batch}, float32"
+    net = f"A training step of Flax's ResNet-{measured['depth']}, {height}x{width}, batch {batch}, {measured['dtype']}"
     title = f"{net}; nnx by Flax's bridge to linen, which takes a part of its time to trace"
     heads = ["norm", "ms a step", "ms / jaxbn", "temporary MB", "s to trace", "s to lower", "s to compile", "s in all"]
     return Table(title, [*heads, "lines to compile"], body)

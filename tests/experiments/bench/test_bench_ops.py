@@ -86,8 +86,8 @@ def test_tables_and_files(tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        ("--shapes 0 8", "`--shapes` must be numbers from 0 to 7, got [0, 8]."),
-        ("--shapes", "`--shapes` must be numbers from 0 to 7, got []."),
+        ("--shapes 0 10", "`--shapes` must be numbers from 0 to 9, got [0, 10]."),
+        ("--shapes", "`--shapes` must be numbers from 0 to 9, got []."),
         ("--dtypes", "`--dtypes` must name at least one of float32, bfloat16."),
         ("--rounds 0", "`--rounds` must be at least 1, got 0."),
     ],

@@ -84,15 +84,14 @@ def test_the_net_has_the_dtype_of_the_images(depth, sources):
 
 @pytest.mark.slow
 def test_it_measures_and_writes_its_table(frozen, sources, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(resnet_steps, "REPEATS", 1)
-    monkeypatch.setattr(resnet_steps, "LINEN", {"jaxbn": resnets.LINEN["jaxbn"]})
-    monkeypatch.setattr(resnet_steps, "NNX", {"nnx": resnets.NNX["nnx"]})
     out = tmp_path / "out"
     flags = ["--models", "--resnets", "18", "--sources", str(sources), "--rounds", "2", "--out", str(out)]
+    flags += ["--norms", "jaxbn", "nnx", "--batch", "4", "--pixels", "32", "--compilations", "1"]
     assert training.main(flags) == 0
     summary = json.loads((out / "summary.json").read_text())
     assert summary["measured"] == []
     (measured,) = summary["resnets"]
+    assert (measured["images"], measured["dtype"]) == ([4, 32, 32, 3], "float32")
     assert list(measured["norms"]) == ["jaxbn", "nnx"]
     for numbers in measured["norms"].values():
         assert len(numbers["milliseconds"]) == 2
@@ -104,9 +103,9 @@ def test_it_measures_and_writes_its_table(frozen, sources, tmp_path, monkeypatch
 def test_table():
     ours = {"milliseconds": [3.0, 2.0, 9.0], "temporary": 1_500_000, "seconds": [0.5, 0.25, 1.0], "lines": 90}
     theirs = {"milliseconds": [6.0, 1.0, 6.0], "temporary": 2_000_000, "seconds": [0.25, 0.125, 2.0], "lines": 70}
-    measured = {"depth": 50, "images": [8, 64, 32, 3], "norms": {"jaxbn": ours, "linen": theirs}}
+    measured = {"depth": 50, "images": [8, 64, 32, 3], "dtype": "bfloat16", "norms": {"jaxbn": ours, "linen": theirs}}
     title, _, head, _, *rows = resnet_steps.table(measured).markdown().splitlines()
-    assert title.startswith("A training step of Flax's ResNet-50, 64x32, batch 8, float32")
+    assert title.startswith("A training step of Flax's ResNet-50, 64x32, batch 8, bfloat16")
     assert head.count("|") == rows[0].count("|")
     assert rows == [
         "| jaxbn | 3.0 | 1.000 | 1.5 | 0.50 | 0.25 | 1.00 | 1.75 | 90 |",
@@ -119,6 +118,9 @@ def test_table():
     [
         ("--sources none", "`--sources` must be a folder with Flax's sources, got none; get them by `pip download"),
         ("--rounds 0", "`--rounds` must be at least 1, got 0."),
+        ("--pixels 0", "`--pixels` must be at least 1, got 0."),
+        ("--norms linen", "`--norms` must name ours, jaxbn, to compare with."),
+        ("--norms jaxbn Keras", "`--norms` must be among jaxbn; linen; linen, stable; jaxbn, nnx; nnx, got Keras."),
     ],
 )
 def test_a_mistake_is_one_line(flags, words, capsys):
