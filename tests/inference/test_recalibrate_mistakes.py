@@ -1,8 +1,5 @@
 """Every bad call is answered with one sentence, and what is left behind is as it was."""
 
-import threading
-from concurrent.futures import ThreadPoolExecutor
-
 import flax.linen
 import flax.nnx
 import jax
@@ -11,16 +8,12 @@ import numpy as np
 import pytest
 
 import jaxbn.linen
-import jaxbn.nnx
-from jaxbn import BatchNormParams, _phases, batch_norm, init_state
-from jaxbn import _checks as core_checks
+from jaxbn import BatchNormParams, batch_norm, init_state
 from jaxbn.inference import recalibrate
 from jaxbn.inference._population import checks as shared_checks
 from jaxbn.inference._recalibration import checks as own_checks
-from tests import reference
-from tests.inference.nets_recalibrate import NETS, TRAINING, X, functional
+from tests.inference.nets_recalibrate import NETS, TRAINING, X, functional, left_behind
 from tests.messages import unheard
-from tests.tolerances import TOLERANCE, assert_close, assert_same
 
 NONE = BatchNormParams(None, None)
 STATE = init_state(5)
@@ -246,75 +239,3 @@ def test_a_batch_that_holds_no_array_is_named_beside_the_error_of_apply():
     with pytest.raises(ValueError, match="`apply` must evaluate") as caught:
         recalibrate(lambda s, x: one(s, x, True), STATE, X)
     assert "without arrays" not in str(getattr(caught.value, "__notes__", ""))
-
-
-@pytest.mark.slow
-def test_another_thread_may_train_meanwhile():
-    trained = []
-
-    def apply(state, x):
-        def train():
-            trained.append(batch_norm(NONE, STATE, jnp.asarray(X), True)[1])
-
-        thread = threading.Thread(target=train)
-        thread.start()
-        thread.join()
-        return one(state, x)
-
-    new, _ = recalibrate(apply, STATE, X)
-    assert_close(new, recalibrate(one, STATE, X)[0])
-    assert_close(trained[0], reference.running(*STATE, [reference.moments(X)]), TOLERANCE["float32"])
-
-
-def left_behind():
-    return (
-        *(core_checks.momentum, _phases.evaluate, _phases.learned),
-        *(flax.nnx.BatchNorm.__call__, jaxbn.nnx.BatchNorm.__call__, flax.nnx.Dropout.__call__),
-    )
-
-
-def test_threads_leave_nothing_behind():
-    """The first to begin is the first to end, so that the second would put back what the first has put there."""
-    before, first_is_in, second_is_in, first_is_out = left_behind(), *(threading.Event() for _ in range(3))
-
-    def first(state, x):
-        first_is_in.set()
-        second_is_in.wait(0.1)
-        return one(state, x)
-
-    def second(state, x):
-        second_is_in.set()
-        first_is_out.wait(0.1)
-        return one(state, x)
-
-    def then_train(apply, done):
-        new, _ = recalibrate(apply, STATE, X)
-        done.set()
-        return new, batch_norm(NONE, STATE, X, True)[1].count
-
-    with ThreadPoolExecutor(2) as pool:
-        running = [pool.submit(then_train, first, first_is_out)]
-        assert first_is_in.wait(60)
-        running.append(pool.submit(then_train, second, threading.Event()))
-        found = [each.result() for each in running]
-    assert left_behind() == before
-    assert_same(found[0], found[1])
-    assert found[0][1] == 1
-
-
-@pytest.mark.slow
-def test_flax_is_not_imported():
-    import subprocess
-    import sys
-
-    code = (
-        "import sys, jax.numpy as jnp\n"
-        "from jaxbn import BatchNormParams, batch_norm, init_state\n"
-        "from jaxbn.inference import recalibrate\n"
-        "apply = lambda s, x: batch_norm(BatchNormParams(None, None), s, x, False)\n"
-        "recalibrate(apply, init_state(2), jnp.ones([4, 2]))\n"
-        "print(*sys.modules)"
-    )
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert "flax" not in run.stdout.split()
-    assert "jaxbn.inference" in run.stdout.split()

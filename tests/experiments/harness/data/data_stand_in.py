@@ -5,10 +5,15 @@ import hashlib
 import resource
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from experiments.harness.data import Mnist, idx
+
+CLOSED = "http://127.0.0.1:1/"
+TRAIN_SHARD = "mnist-train.array_record-00000-of-00001"
+TEST_SHARD = "mnist-test.array_record-00000-of-00001"
 
 
 def stand_in() -> Mnist:
@@ -38,3 +43,23 @@ def little_memory(megabytes: int) -> Iterator[None]:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_AS, before)
+
+
+def flip(path: Path, position: int) -> None:
+    content = bytearray(path.read_bytes())
+    content[position] ^= 1
+    path.write_bytes(content)
+
+
+def assert_same(got: Mnist, expected: Mnist) -> None:
+    for left, right in zip(got, expected, strict=True):
+        assert left.dtype == np.uint8
+        np.testing.assert_array_equal(left, right)
+
+
+def ignore(_: str) -> None:
+    pass
+
+
+def refuse(*_: object) -> Any:
+    raise AssertionError("this source must not be tried")
