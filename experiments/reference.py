@@ -11,7 +11,7 @@ import pprint
 import re
 import textwrap
 import types
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,17 +21,8 @@ from experiments.harness import files, program
 from experiments.harness.errors import UserError
 
 # What users import from.
-MODULES = (
-    "jaxbn",
-    "jaxbn.linen",
-    "jaxbn.nnx",
-    "jaxbn.variants",
-    "jaxbn.inference",
-    "jaxbn.preprocess",
-    "jaxbn.presets",
-    "jaxbn.interop",
-    "jaxbn.interop.conventions",
-)
+_PARTS = ("linen", "nnx", "variants", "inference", "preprocess", "presets", "interop", "interop.conventions")
+MODULES = ("jaxbn", *(f"jaxbn.{part}" for part in _PARTS))
 HEAD = """# All of jaxbn on one page
 
 <!-- Written by `python -m experiments.reference` from the docstrings: what is changed here is lost. -->
@@ -67,22 +58,26 @@ def public(module: str) -> list[Public]:
     found = []
     for name, text in _named(module).items():
         value = getattr(importlib.import_module(module), name)
-        if inspect.isclass(value) or inspect.isfunction(value):
-            text = value.__doc__ or ""
-        if not name.startswith("_") and not isinstance(value, types.ModuleType):
-            found.append(Public(f"{module}.{name}", value, inspect.cleandoc(text)))
-        for method, function in vars(value).items() if inspect.isclass(value) else ():
-            is_field = method in vars(value).get("__annotations__", {})
-            is_public = method == "__call__" or not method.startswith("_")
-            if inspect.isfunction(function) and is_public and not is_field:
-                doc = inspect.cleandoc(function.__doc__ or "")
-                found.append(Public(f"{module}.{name}.{method}", function, doc))
+        if name.startswith("_") or isinstance(value, types.ModuleType):
+            continue
+        documents_itself = inspect.isclass(value) or inspect.isfunction(value)
+        found.append(Public(f"{module}.{name}", value, _doc(value) if documents_itself else inspect.cleandoc(text)))
+        if inspect.isclass(value):
+            fields = vars(value).get("__annotations__", {})
+            methods = {n: v for n, v in vars(value).items() if inspect.isfunction(v) and n not in fields}
+            shown = [n for n in methods if n == "__call__" or not n.startswith("_")]
+            found += [Public(f"{module}.{name}.{n}", methods[n], _doc(methods[n])) for n in shown]
     return found
+
+
+def _doc(value: Any) -> str:
+    """Its own docstring, and not one that it inherits."""
+    return inspect.cleandoc(value.__doc__ or "")
 
 
 def _named(module: str) -> dict[str, str]:
     """The names, and with each the string below it, which is the docstring of a constant."""
-    found = {}
+    found: dict[str, str] = {}
     nodes = ast.parse(inspect.getsource(importlib.import_module(module))).body
     for node, after in itertools.pairwise([*nodes, ast.Pass()]):
         match node, after:
@@ -93,7 +88,7 @@ def _named(module: str) -> dict[str, str]:
                 found[name] = ""
             case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text))):
                 found[name] = text
-            case (ast.AnnAssign(target=ast.Name(id=name)) | ast.Assign(targets=[ast.Name(id=name)])), _:
+            case ((ast.AnnAssign(target=ast.Name(id=name)) | ast.Assign(targets=[ast.Name(id=name)])), _):
                 found[name] = ""
     return found
 
@@ -124,6 +119,10 @@ class _Default:
         self.value = value
 
     def __repr__(self) -> str:
+        if isinstance(self.value, str):
+            return f'"{self.value}"'
+        if isinstance(self.value, types.MappingProxyType):
+            return repr({**self.value})
         text = getattr(self.value, "__name__", repr(self.value))
         return "..." if " at 0x" in text else text
 
@@ -145,6 +144,7 @@ def anchor(name: str) -> str:
 def page() -> str:
     """All of it, in Markdown."""
     found = {module: public(module) for module in MODULES}
+    about = {module: _doc(importlib.import_module(module)) for module in MODULES}
     names = [one.name for ones in found.values() for one in ones]
     # A name by itself is a link too where there is one such name alone.
     last = [name.rpartition(".")[2] for name in names]
@@ -156,33 +156,28 @@ def page() -> str:
 
     lines = [HEAD]
     for module, ones in found.items():
-        lines.append(f"- [`{module}`](#{anchor(module)}): {_about(module).splitlines()[0]}")
+        lines.append(f"- [`{module}`](#{anchor(module)}): {_title(about[module])}")
         # Methods are found below their class.
         top = [one for one in ones if one.name.count(".") == module.count(".") + 1]
-        lines += [f"    - [`{one.name.rpartition('.')[2]}`](#{anchor(one.name)}): {_first(one.doc)}" for one in top]
+        lines += [f"    - [`{one.name.rpartition('.')[2]}`](#{anchor(one.name)}): {_title(one.doc)}" for one in top]
     for module, ones in found.items():
-        lines += ["", f"## {module}", "", linked(_about(module))]
+        lines += ["", f"## `{module}`", "", linked(about[module])]
         for one in ones:
             level = "#" * (2 + one.name.count(".") - module.count("."))
-            lines += ["", f"{level} {one.name}", "", *_entry(one, linked)]
+            lines += ["", f"{level} `{one.name}`", "", *_entry(one, linked)]
     return "\n".join(lines) + "\n"
 
 
-def _about(module: str) -> str:
-    return inspect.cleandoc(importlib.import_module(module).__doc__ or "")
-
-
-def _first(doc: str) -> str:
+def _title(doc: str) -> str:
     return doc.partition("\n")[0]
 
 
-def _entry(one: Public, linked: Any) -> Iterator[str]:
+def _entry(one: Public, linked: Callable[[str], str]) -> Iterator[str]:
     name, parts = one.name.rpartition(".")[2], sections(one.doc)
     if not callable(one.value):
-        yield from (linked(parts[""]), "", "```py", pprint.pformat(one.value, width=100, sort_dicts=False), "```")
+        yield from (linked(parts[""]), "", "```text", pprint.pformat(one.value, width=100, sort_dicts=False), "```")
         return
-    # Blocks of `python` are run by the tests; this is none that runs.
-    yield from ("```py", signature(name.replace("__call__", "layer"), one.value), "```", "", linked(parts.pop("")))
+    yield from ("```text", signature(name.replace("__call__", "layer"), one.value), "```", "", linked(parts.pop("")))
     for title, text in parts.items():
         if title == "Example":
             yield from ("", f"**{title}**", "", "```pycon", text, "```")
