@@ -28,8 +28,8 @@ HEAD = """# All of jaxbn on one page
 <!-- Written by `python -m experiments.reference` from the docstrings: what is changed here is lost. -->
 
 Every public name, with its arguments, their shapes, its errors and an example. `[features]` is the shape of an array
-with one number for each feature. The examples need the name itself, all of `jaxbn`, and `jax`, `jax.numpy as jnp` and
-`numpy as np`; what else they need they import.
+with one number for each feature. Before an example come `import jax`, `import jax.numpy as jnp`, `import numpy as np`,
+`from jaxbn import *`, and `from jaxbn.inference import *` or whatever the name's own module is.
 """
 TITLES = ("Args", "Attributes", "Returns", "Raises", "Example", "Reference")
 SECTION = re.compile(rf"^({'|'.join(TITLES)}):\n", re.MULTILINE)
