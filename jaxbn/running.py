@@ -57,9 +57,8 @@ class AccumulatingState(NamedTuple):
     Example:
         >>> from jaxbn.variants import accumulate
         >>> state = accumulate(init_state(1), micro_batches=2)
-        >>> state = update_state(state, Moments(*jnp.array([[4.0], [2.0], [8.0]])))
-        >>> print(state.seen, state.count, state.mean)
-        1 0 [0.]
+        >>> print(state.mean, state.seen, state.micro_batches)
+        [0.] 0 2
     """
 
     mean: jax.Array

@@ -43,9 +43,9 @@ class Projection(Transform):
         rotate_back: whether the components are rotated back to features, as for ZCA.
 
     Example:
-        >>> t = fit_pca(jnp.array([[1.0, 2.0], [2.0, 4.0], [3.0, 6.0]]), components=1)
-        >>> print(t.center + t.rest, t.components, t.spread)
-        [2. 4.] [[0.4472136 0.8944272]] [1.]
+        >>> t = fit_pca(jnp.array([[1.0, 2.0], [2.0, 4.0], [3.0, 6.0]]))
+        >>> print(t.center + t.rest, t.components[0], t.spread)
+        [2. 4.] [0.4472136 0.8944272] [1. 1.]
     """
 
     center: jax.Array
