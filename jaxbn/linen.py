@@ -1,4 +1,4 @@
-"""Flax linen layer: it holds the variables and calls the core; there is no arithmetic here."""
+"""The layer for Flax linen: it holds the variables and calls the core; there is no arithmetic here."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from jaxbn.running import Averaging, Initializer
 class BatchNorm(nn.BatchNorm):
     """Batch normalization with the constructor, the call and the variables of `flax.linen.BatchNorm`.
 
-    `y = scale * (x - mean) / sqrt(var + epsilon) + bias`, see `jaxbn.batch_norm`. Running statistics live in the
+    `y = scale * (x - mean) / sqrt(var + epsilon) + bias`, as by `jaxbn.batch_norm`. Running statistics live in the
     collection `batch_stats` (`mean`, `var`), parameters in `params` (`scale`, `bias`).
 
     Differences from Flax, all on purpose:
@@ -47,23 +47,26 @@ class BatchNorm(nn.BatchNorm):
         param_dtype: of scale and bias.
         use_bias: whether there is a bias.
         use_scale: whether there is a scale.
-        bias_init: its initialiser.
-        scale_init: its initialiser.
+        bias_init: the initialiser of the bias.
+        scale_init: the initialiser of the scale.
         axis_name: a mapped axis, or several, over which the batch is spread; not needed while initialising.
         axis_index_groups: the members of that axis that share a batch, if not all of them do.
-        use_fast_variance: without effect, the variance is always exact (Flax's default is not).
-        force_float32_reductions: without effect, statistics are always kept in at least float32.
+        use_fast_variance: without effect: the variance is always exact (Flax's default is not).
+        force_float32_reductions: without effect: statistics are always kept in at least float32.
         mean_init: the initialiser of the running mean.
         var_init: the initialiser of the running variance.
         averaging: `"ema"`, `"warmup"` or `"cumulative"`; the last two keep a `count` in `batch_stats`, which has to be
             set beside statistics that come from elsewhere, or the first batch replaces them.
         ddof: 1 for an unbiased running variance, as in PyTorch.
-        ghost_size: so many neighbours along axis 0 are normalised together, as by `jaxbn.variants.ghost_batch_norm`.
-        r_max: with `d_max`, the limits of `jaxbn.variants.batch_renorm`: numbers, which may be traced, or schedules,
-            as of optax, of the training updates that the layer has seen; for those it keeps a `count`.
-        d_max: see `r_max`.
-        micro_batches: the running statistics learn once from so many calls, as by `jaxbn.variants.accumulate`; beside
+        ghost_size: how many neighbours along axis 0 are normalised together, as by
+            `jaxbn.variants.ghost_batch_norm`; `None` for the whole batch.
+        r_max: the limit of `jaxbn.variants.batch_renorm`, given together with `d_max`: a number, which may be traced,
+            or a schedule, as of optax, of the training updates that the layer has seen; for that it keeps a `count`.
+        d_max: the other limit, as `r_max`.
+        micro_batches: after how many calls the running statistics learn once, as by `jaxbn.variants.accumulate`; beside
             `optax.MultiSteps(optimizer, micro_batches)`. The layer then keeps `pending_...` in `batch_stats`.
+        parent: of the layer; Flax sets it, as for all of its modules.
+        name: of the layer in its model.
 
     Example:
         >>> import jax
@@ -106,19 +109,20 @@ class BatchNorm(nn.BatchNorm):
     def __call__(
         self, x: ArrayLike, use_running_average: ArrayLike | None = None, *, mask: ArrayLike | None = None
     ) -> jax.Array:
-        """Normalise `x`.
+        """Normalise `x`, and in training remember its statistics.
 
         Args:
-            x: `[..., features, ...]`.
+            x: `[..., features, ...]`, floating or complex; ints and bools become float32.
             use_running_average: a bool, given here or in the constructor, not in both. It may be traced if
                 `batch_stats` is mutable, since it is then not known whether they change.
             mask: `None`, or booleans or weights that broadcast to `x`; of one axis, it is that of the last axis.
 
         Returns:
-            `y` of the shape of `x`.
+            `y` of the shape of `x`, in the dtype of the layer.
 
         Raises:
-            ValueError: `use_running_average` is given twice or not at all, and all that `jaxbn.batch_norm` raises.
+            TypeError: as in `jaxbn.batch_norm`.
+            ValueError: `use_running_average` is given twice or not at all, and as in `jaxbn.batch_norm`.
         """
         merged: Any = nn.merge_param("use_running_average", self.use_running_average, use_running_average)
         train = _flax.training(merged)

@@ -24,9 +24,14 @@ class Moments(NamedTuple):
     """Count, mean and sum of squared deviations of a set of values, per feature.
 
     Attributes:
-        count: `[features]`, how many values (with weights: their sum).
-        mean: `[features]`, complex for complex data.
-        m2: `[features]`, real: `sum(|x - mean|**2)`, so that the variance is `m2 / count`.
+        count: `[features]`, at least float32: how many values (with weights: their sum).
+        mean: `[features]`, at least float32, complex for complex data.
+        m2: `[features]`, at least float32, real: `sum(|x - mean|**2)`, so that the variance is `m2 / count`.
+
+    Example:
+        >>> m = Moments(count=jnp.array([3.0]), mean=jnp.array([3.0]), m2=jnp.array([14.0]))
+        >>> print(m.m2 / m.count)
+        [4.6666665]
     """
 
     count: jax.Array  # type: ignore[assignment]  # the field's name hides tuple.count
@@ -106,14 +111,16 @@ def merge_moments(a: Moments, b: Moments) -> Moments:
 def sync_moments(m: Moments, axis_name: AxisName) -> Moments:
     """Moments of the union over a mapped axis of `vmap`, `pmap` or `shard_map`.
 
-    The merge of `merge_moments` over all members of the axis: exact for unequal counts, and for empty members.
+    `count = sum(count_i)`,  `mean = sum(count_i * mean_i) / count`,
+    `m2 = sum(m2_i + count_i * |mean_i - mean|**2)`, over all members `i` of the axis: exact for unequal counts, and for
+    empty members.
 
     Args:
         m: `Moments` of `[features]` arrays, this member's part of the data.
         axis_name: the name of the mapped axis, or a tuple of names.
 
     Returns:
-        `Moments` of `[features]` arrays, the same on every member, by one collective.
+        `Moments` of `[features]` arrays, the same on every member, by one message.
 
     Raises:
         TypeError: `m` is not made of floating arrays.

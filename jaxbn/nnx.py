@@ -1,4 +1,4 @@
-"""Flax NNX layer: it holds the variables and calls the core; there is no arithmetic here."""
+"""The layer for Flax nnx: it holds the variables and calls the core; there is no arithmetic here."""
 
 from __future__ import annotations
 
@@ -25,7 +25,29 @@ from jaxbn.running import Averaging, Initializer, init_state, update_state
 
 
 def keep_digits(arrays: tuple[Any, ...], *, dtype: Dtype | None = None) -> tuple[Any, ...]:
-    """The input in the wider of its own dtype and of `dtype`, all else as it is; Flax rounds all of it to `dtype`."""
+    """The input in the wider of its own dtype and of `dtype`, all else as it is: how `BatchNorm` promotes.
+
+    `x, mean, var, scale, bias = x.astype(jnp.promote_types(x.dtype, dtype)), mean, var, scale, bias`. Flax rounds all
+    of them to `dtype`.
+
+    Args:
+        arrays: `(x, ...)`: `x` is an array, in which ints and bools become float32, and what follows may be `None`.
+        dtype: floating or complex, or `None` for that of `x`.
+
+    Returns:
+        A tuple like `arrays`.
+
+    Raises:
+        TypeError: `x` is no array of numbers, or `dtype` not floating or complex.
+
+    Example:
+        >>> x, mean = keep_digits((jnp.ones(2, jnp.float32), jnp.zeros(2)), dtype=jnp.bfloat16)
+        >>> print(x.dtype)
+        float32
+
+    Reference:
+        `flax/nnx/nn/dtypes.py`, `promote_dtype`: what Flax does instead.
+    """
     x, *others = arrays
     return _flax.data(x, dtype), *others
 
@@ -33,7 +55,7 @@ def keep_digits(arrays: tuple[Any, ...], *, dtype: Dtype | None = None) -> tuple
 class BatchNorm(nnx.BatchNorm):
     """Batch normalization with the constructor, the call and the variables of `flax.nnx.BatchNorm`.
 
-    `y = scale * (x - mean) / sqrt(var + epsilon) + bias`, see `jaxbn.batch_norm`. Running statistics are `BatchStat`s
+    `y = scale * (x - mean) / sqrt(var + epsilon) + bias`, as by `jaxbn.batch_norm`. Running statistics are `BatchStat`s
     (`mean`, `var`), parameters `Param`s (`scale`, `bias`). Equal to `jaxbn.linen.BatchNorm` to the last bit.
 
     Differences from Flax, all on purpose, are those of `jaxbn.linen.BatchNorm` and:
@@ -42,10 +64,10 @@ class BatchNorm(nnx.BatchNorm):
     - Masks may hold ints or weights; Flax refuses them.
     - Complex data has a complex running mean; Flax drops the imaginary part.
     - Several feature axes, with as many `num_features`; a wrong number of features is always refused.
-    - In `nnx.vmap(model)` of a model that holds the layer and is no argument of what is mapped, every member of the
-      batch is normalised with its own statistics, and those of all together, merged, are remembered; and
-      `nnx.eval_shape(model, x)` works, and remembers nothing. Flax raises `TraceContextError`, and so does ours where
-      else the statistics can't be updated, as in `nnx.jit(model)`.
+    - `nnx.vmap(model)` works, where the model is no argument of the mapped function: every member of the batch is
+      normalised with its own statistics, and those of all, merged, are remembered. `nnx.eval_shape(model, x)` works
+      too, and remembers nothing. Flax raises `TraceContextError` in both. Ours does where the statistics can't be
+      updated, as in `nnx.jit(model)`.
 
     Args:
         num_features: the number of features, or one for each of several feature axes, in the order of the axes in `x`.
@@ -57,29 +79,31 @@ class BatchNorm(nnx.BatchNorm):
         param_dtype: of scale and bias.
         use_bias: whether there is a bias.
         use_scale: whether there is a scale.
-        bias_init: its initialiser.
-        scale_init: its initialiser.
+        bias_init: the initialiser of the bias.
+        scale_init: the initialiser of the scale.
         axis_name: a mapped axis, or several, over which the batch is spread.
         axis_index_groups: the members of that axis that share a batch, if not all of them do.
-        use_fast_variance: without effect, the variance is always exact (Flax's default is not).
+        use_fast_variance: without effect: the variance is always exact (Flax's default is not).
         promote_dtype: `((x, mean, var, scale, bias), dtype=dtype) -> (x, mean, var, scale, bias)`, applied before
             anything else; the statistics that it returns are used where `use_running_average` is known to be true.
-        rngs: gives the keys of the initialisers.
-        bias_metadata: of the variable `bias`.
-        scale_metadata: of the variable `scale`.
+        rngs: `nnx.Rngs`, which give the initialisers their keys.
+        bias_metadata: that of the variable `bias`, by name.
+        scale_metadata: that of the variable `scale`, by name.
         mean_init: the initialiser of the running mean.
         var_init: the initialiser of the running variance.
         averaging: `"ema"`, `"warmup"` or `"cumulative"`; the last two keep a `BatchStat` named `count`, which has to be
-            set beside statistics that come from elsewhere, or the first batch replaces them. Set later, on the layer,
-            it adds that variable where it is missing, which has to happen before `nnx.split`.
+            set beside statistics that come from elsewhere, or the first batch replaces them. The option may be set
+            later, on the layer, but before `nnx.split`: the variable is then added if it is missing.
         ddof: 1 for an unbiased running variance, as in PyTorch.
-        ghost_size: so many neighbours along axis 0 are normalised together, as by `jaxbn.variants.ghost_batch_norm`.
-        r_max: with `d_max`, the limits of `jaxbn.variants.batch_renorm`: numbers or schedules, as of optax, of the
-            training updates that the layer has seen; for those it keeps a `BatchStat` named `count`.
-        d_max: see `r_max`.
-        micro_batches: the running statistics learn once from so many calls, as by `jaxbn.variants.accumulate`; beside
-            `optax.MultiSteps(optimizer, micro_batches)`. The layer then keeps `BatchStat`s named `pending_...`. What
-            is said of setting `averaging` later holds for these options too.
+        ghost_size: how many neighbours along axis 0 are normalised together, as by
+            `jaxbn.variants.ghost_batch_norm`; `None` for the whole batch.
+        r_max: the limit of `jaxbn.variants.batch_renorm`, given together with `d_max`: a number, or a schedule, as of
+            optax, of the training updates that the layer has seen; for that it keeps a `BatchStat` named `count`. It
+            may be set later, as `averaging`.
+        d_max: the other limit, as `r_max`.
+        micro_batches: after how many calls the running statistics learn once, as by `jaxbn.variants.accumulate`; beside
+            `optax.MultiSteps(optimizer, micro_batches)`. The layer then keeps `BatchStat`s named `pending_...`. It may
+            be set later, as `averaging`.
 
     Example:
         >>> from flax import nnx
@@ -189,15 +213,18 @@ class BatchNorm(nnx.BatchNorm):
         """Normalise `x`, and in training remember its statistics.
 
         Args:
-            x: `[..., features, ...]`.
+            x: `[..., features, ...]`, floating or complex; ints and bools become float32.
             use_running_average: a bool, which may be traced; it takes precedence over that of the constructor.
             mask: `None`, or booleans or weights that broadcast to `x`; of one axis, it is that of the last axis.
 
         Returns:
-            `y` of the shape of `x`.
+            `y` of the shape of `x`, in the dtype of the layer.
 
         Raises:
-            ValueError: `use_running_average` is given nowhere, and all that `jaxbn.batch_norm` raises.
+            TypeError: as in `jaxbn.batch_norm`.
+            ValueError: `use_running_average` is given nowhere, and as in `jaxbn.batch_norm`.
+            TraceContextError: the layer is no argument of the transformed function, so that its running statistics
+                can't be updated.
         """
         train = _flax.training(first_from(use_running_average, self.use_running_average, error_msg=_NO_FLAG))
         scale, bias = (None if part is None else part[...] for part in (self.scale, self.bias))
@@ -270,10 +297,11 @@ class BatchNorm(nnx.BatchNorm):
 
     # `nnx.view_info` reads this docstring, whose arguments it expects two spaces in.
     def set_view(self, use_running_average: bool | None = None) -> None:
-        """Class method used by `nnx.view`.
+        """Choose whether to evaluate; `nnx.view` calls it.
 
         Args:
-          use_running_average: whether to normalise with the running statistics, i.e. to evaluate.
+          use_running_average: whether to normalise with the running statistics, i.e. to evaluate; `None` changes
+          nothing.
         """
         if use_running_average is not None:
             self.use_running_average = use_running_average

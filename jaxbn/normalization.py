@@ -23,8 +23,13 @@ class BatchNormParams(NamedTuple):
     """What is trained; `None` for a part that is not used.
 
     Attributes:
-        scale: `[features]` or `None`.
-        bias: `[features]` or `None`.
+        scale: `[features]`, floating or complex, or `None` for 1.
+        bias: `[features]`, floating or complex, or `None` for 0.
+
+    Example:
+        >>> params = BatchNormParams(scale=jnp.array([2.0]), bias=None)
+        >>> print(normalize(params, jnp.array([[3.0]]), jnp.array([1.0]), jnp.array([4.0]), epsilon=0.0))
+        [[2.]]
     """
 
     scale: jax.Array | None
@@ -45,20 +50,22 @@ def init_batch_norm(
 ) -> tuple[BatchNormParams, BatchNormState]:
     """Parameters and running statistics for `batch_norm`.
 
+    `scale = 1`,  `bias = 0`,  `mean = 0`,  `var = 1`,  `count = 0`, if no initialiser says otherwise.
+
     Args:
         features: the number of features, or one number for each of several feature axes.
         key: a PRNG key, needed only by random initialisers.
         scale_init: `(key, shape, dtype) -> array`, as in `jax.nn.initializers`.
         bias_init: `(key, shape, dtype) -> array`, as in `jax.nn.initializers`.
-        mean_init: such a function for the running mean.
-        var_init: such a function for the running variance.
+        mean_init: `(key, shape, dtype) -> array`, as in `jax.nn.initializers`, for the running mean.
+        var_init: `(key, shape, dtype) -> array`, as in `jax.nn.initializers`, for the running variance.
         use_scale: whether there is a scale.
         use_bias: whether there is a bias.
-        dtype: of all of them, but for the variance, which is real, and for the state, which is at least float32.
-            `complex64` gives complex mean, scale and bias.
+        dtype: of parameters and running mean. The variance is real, and the state at least float32. `complex64` gives
+            complex mean, scale and bias.
 
     Returns:
-        `(BatchNormParams, BatchNormState)`.
+        `(params, state)`: `BatchNormParams` and `BatchNormState` of `[features]` arrays.
 
     Raises:
         TypeError: `features` is not made of ints, or `dtype` is not floating or complex.
@@ -68,6 +75,9 @@ def init_batch_norm(
         >>> params, state = init_batch_norm(3)
         >>> print(params.scale, params.bias, state.mean, state.var)
         [1. 1. 1.] [0. 0. 0.] [0. 0. 0.] [1. 1. 1.]
+
+    Reference:
+        Ioffe and Szegedy, "Batch normalization", ICML 2015, algorithm 1: its gamma and beta are scale and bias.
     """
     shape = _checks.features(features)
     dtype = _checks.float_dtype("dtype", dtype)
@@ -105,12 +115,12 @@ def batch_norm(
 
     Args:
         params: `BatchNormParams` of `[features]` arrays, or `None` in them.
-        state: `BatchNormState` of `[features]` arrays.
+        state: `BatchNormState` of `[features]` arrays, or what `accumulate` makes of it.
         x: `[..., features, ...]`, floating or complex, of any rank from 1 up.
         train: a bool, or a traced bool scalar.
         axis: the feature axis, or several; parameters and state have their shape, in the order given.
         momentum: the weight of the OLD running value, between 0 and 1 (PyTorch's is that of the new one).
-        epsilon: added to the variance, at least 0.
+        epsilon: added to the variance, in the square of the unit of `x`, at least 0.
         mask: `None`, or booleans or non-negative weights with as many dimensions as `x`, broadcastable to it. The
             result equals dropping the elements of weight 0: they may hold anything, and `y` is 0 there. No gradient
             flows to weights.
@@ -179,8 +189,8 @@ def normalize(
     Args:
         params: `BatchNormParams` of `[features]` arrays, or `None` in them.
         x: `[..., features, ...]`, floating or complex, of any rank from 1 up.
-        mean: `[features]`.
-        var: `[features]`, real.
+        mean: `[features]`, floating or complex.
+        var: `[features]`, floating, at least 0.
         axis: the feature axis, or several; `mean`, `var` and parameters have their shape, in the order given.
         epsilon: added to the variance, at least 0.
 

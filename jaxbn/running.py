@@ -28,9 +28,14 @@ class BatchNormState(NamedTuple):
     """Running statistics; structure, shapes and dtypes never change, so that `lax.scan` carries them.
 
     Attributes:
-        mean: `[features]`.
-        var: `[features]`, real.
+        mean: `[features]`, at least float32, in the unit of the data; complex for complex data.
+        var: `[features]`, at least float32, real, in the square of that unit.
         count: int32 `[]`, the training updates seen.
+
+    Example:
+        >>> state = init_state(1)._replace(mean=jnp.array([3.0]))
+        >>> print(state.mean, state.var, state.count)
+        [3.] [1.] 0
     """
 
     mean: jax.Array
@@ -39,15 +44,21 @@ class BatchNormState(NamedTuple):
 
 
 class AccumulatingState(NamedTuple):
-    """Running statistics that learn from several micro-batches at once, see `jaxbn.variants.accumulate`.
+    """Running statistics that learn from several micro-batches at once; `jaxbn.variants.accumulate` makes them.
 
     Attributes:
-        mean: `[features]`.
-        var: `[features]`, real.
+        mean: `[features]`, at least float32; complex for complex data.
+        var: `[features]`, at least float32, real.
         count: int32 `[]`, the training updates seen.
-        pending: statistics of the micro-batches since the last update, merged, with the mean as two numbers.
-        seen: int32 `[]`, how many those are.
+        pending: statistics of the micro-batches since the last update, merged; four `[features]` arrays.
+        seen: int32 `[]`, how many micro-batches those are.
         micro_batches: int32 `[]`, how many make an update.
+
+    Example:
+        >>> from jaxbn.variants import accumulate
+        >>> state = accumulate(init_state(1), micro_batches=2)
+        >>> print(state.mean, state.seen, state.micro_batches)
+        [0.] 0 2
     """
 
     mean: jax.Array
@@ -71,24 +82,30 @@ def init_state(
 ) -> BatchNormState:
     """Running statistics before any training.
 
+    `mean = 0`,  `var = 1`,  `count = 0`, if no initialiser says otherwise.
+
     Args:
         features: the number of features, or one number for each of several feature axes.
         key: a PRNG key, needed only by random initialisers.
         mean_init: `(key, shape, dtype) -> array`, as in `jax.nn.initializers`.
         var_init: `(key, shape, dtype) -> array`, as in `jax.nn.initializers`.
-        dtype: of the mean; the variance has its real part. At least float32 is kept, whatever is asked for.
+        dtype: of the mean; for a complex one the variance is real. Narrower ones than float32 become float32.
 
     Returns:
-        `BatchNormState` with count 0.
+        `BatchNormState` of `[features]` arrays.
 
     Raises:
         TypeError: `features` is not made of ints, or `dtype` is not floating or complex.
         ValueError: `features` is negative, or an initialiser needs the `key` that is missing.
 
     Example:
-        >>> print(init_state(3))
-        BatchNormState(mean=Array([0., 0., 0.], dtype=float32), var=Array([1., 1., 1.], dtype=float32), \
-count=Array(0, dtype=int32))
+        >>> state = init_state(3, dtype=jnp.bfloat16)
+        >>> print(state.mean, state.var, state.count, state.mean.dtype)
+        [0. 0. 0.] [1. 1. 1.] 0 float32
+
+    Reference:
+        Ioffe and Szegedy, "Batch normalization", ICML 2015, section 3.1: the moving averages. It names no start; this
+        is that of `flax/linen/normalization.py` and of `torch/nn/modules/batchnorm.py`.
     """
     shape = _checks.features(features)
     dtype = statistics_dtype(_checks.float_dtype("dtype", dtype))
@@ -99,7 +116,7 @@ count=Array(0, dtype=int32))
 
 
 def check_state(state: BatchNormState) -> None:
-    """Say what is wrong with running statistics, if something is; outside of `jit`, for example after loading them.
+    """Raise an error if something is wrong with running statistics, for example after loading them; not under `jit`.
 
     They are right if `mean` and `var` have one shape and are finite, `var >= 0` and `count >= 0`.
 
@@ -116,6 +133,9 @@ def check_state(state: BatchNormState) -> None:
         >>> check_state(state._replace(var=jnp.array([1.0, -2.0, 1.0])))
         Traceback (most recent call last):
         ValueError: `state.var` must be at least 0, got -2.0 for feature (1,), one of 1 such; restore an earlier state.
+
+    Reference:
+        Ioffe and Szegedy, "Batch normalization", ICML 2015, algorithm 2, step 11, which divides by the root of `var`.
     """
     _checks.state_values(state)
 
@@ -135,14 +155,14 @@ def update_state(
     the first update. The batch variance is `m2 / (count - ddof)`.
 
     Args:
-        state: `BatchNormState` of `[features]` arrays, or one that accumulates.
+        state: `BatchNormState` of `[features]` arrays, or what `accumulate` makes of it.
         moments: `Moments` of `[features]` arrays, as from `batch_moments`.
         momentum: the weight of the old value, between 0 and 1.
         averaging: `"ema"`, `"warmup"` or `"cumulative"`.
         ddof: 0 for the biased variance, 1 for the unbiased one.
 
     Returns:
-        `BatchNormState` of the same shapes and dtypes; no gradient flows through it. Features with no data keep their
+        A state of the same kind, shapes and dtypes; no gradient flows through it. Features with no data keep their
         statistics, a variance without a degree of freedom (`count <= ddof`) stays, and a batch without any data does
         not count as an update.
 

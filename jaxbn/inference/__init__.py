@@ -1,4 +1,4 @@
-"""From training to inference."""
+"""From training to inference: what is wrong with the running statistics, better ones, a model without its norms."""
 
 # A model without its norms.
 from jaxbn.inference._folding.by_hand import fold_conv as fold_conv

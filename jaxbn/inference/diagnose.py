@@ -51,12 +51,13 @@ def diagnose(
       training has, or data of smaller spread, does the same to them.
     - `BN106` old statistics on new data or new weights: a gap, and none of the above.
 
-    And by themselves: `BN107` NaN, infinite, negative, huge or tiny variances; `BN108` input that is not finite;
+    Apart from a gap: `BN107` NaN, infinite, negative, huge or tiny variances; `BN108` input that is not finite;
     `BN109` fewer than 16 values in a channel of a batch; `BN110` random numbers drawn in evaluation; `BN111` dead,
     constant or nearly constant channels; `BN112` |mean| / std above 1000; `BN113` a bias of the variables that is added
-    just before a norm and reaches nothing else, so that its gradient is 0. Gaps below 0.1, or not above three standard
-    errors, are none; the errors are measured between batches, if there are 8 of them, and else taken for those of
-    independent samples.
+    just before a norm and reaches nothing else, so that its gradient is 0.
+
+    A gap below 0.1, or not above three standard errors, is none. The errors are measured between batches if there are
+    at least 8, and otherwise taken for those of independent samples.
 
     Layers are found as by `recalibrate`; in a shard_map the batch is taken to be spread over all of its axes. The
     momentum is that of the layer, or in plain functions that with which `apply` calls `batch_norm`; `normalize` has
@@ -69,8 +70,8 @@ def diagnose(
         batches: an iterable of batches, of the size and the kind that training has, or one array, which is one batch.
             A batch is what `apply` takes.
         step: the number of training steps so far. A layer that keeps a `count` knows better.
-        groups: one label for each batch, say its domain or its class: what is compared is the groups, and not the
-            batches. One batch norm for several domains shows so.
+        groups: one label for each batch, say its domain or its class: the groups are compared, and not the batches.
+            This shows one batch norm that serves several domains.
 
     Returns:
         `DiagnosisReport`: the norms by their harm, each with its findings (code, diagnosis, evidence, next step,

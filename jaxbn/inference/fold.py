@@ -25,25 +25,25 @@ def fold(
     `function(weights, x) = f(variables, x)`: `(x @ kernel + bias - mean) * multiplier + shift` becomes
     `x @ (kernel * multiplier) + ((bias - mean) * multiplier + shift)`, and what stands before a layer goes into it too.
 
-    Convolutions of every kind and matrix products whose kernels depend on the variables alone take up what is added to
-    and multiplied with their results, channel by channel, and with their data (a shift only if they do not pad). The
-    program of `f` is all that counts, not the framework that wrote it. Values that are used more than once are computed
-    as they were, and the bodies of `scan`, `while` and `cond` are left alone; the report says so. Kernels and biases
-    are folded in at least float32 and rounded once.
+    A convolution of any kind, or a matrix product, takes up what is added to its result or multiplied with it, channel
+    by channel, if its kernel depends on the variables alone. It takes up the same of its data, but a sum only if it
+    does not pad. The program of `f` is all that counts, not the framework that wrote it. Values that are used more than
+    once are computed as they were, and the bodies of `scan`, `while` and `cond` are left alone; the report says so.
+    Kernels and biases are folded in at least float32 and rounded once.
 
     Args:
-        f: `f(variables, x)`, the model in evaluation, e.g. `lambda v, x: model.apply(v, x, train=False)`; traced, and
-            never changed. A closure that holds the variables itself will do.
-        variables: a pytree, whose arrays may become part of the weights, and all else stays as it is; or a model of
+        f: `f(variables, x)`, the model in evaluation, e.g. `lambda v, x: model.apply(v, x, train=False)`. It is traced.
+            A closure that holds the variables itself will do.
+        variables: a pytree, whose arrays may become part of the weights; all else in it stays as it is. Or a model of
             nnx, of which `f` gets a copy in evaluation, `model.eval()`.
         sample: a batch, an array or a pytree of them, on which the outputs are compared.
 
     Returns:
         `(function, weights, report)`. `function(weights, x)` returns what `f(variables, x)` does, each output to 1e-5
-            of its largest value (1e-2 in float16, 5e-2 in bfloat16, where rounding moves to other places); it takes
-            data of other shapes, for which it traces `f` again, compiles, maps, differentiates and exports. `weights`
-            is a flat dict of arrays by the paths of the variables. `report` has one line per norm, `report[name]`: what
-            it went into, or why it is still there.
+            of its largest value (1e-2 in float16, 5e-2 in bfloat16, where rounding moves to other places). It may be
+            compiled, mapped, differentiated and exported, and takes data of other shapes, for which it traces `f`
+            again. `weights` is a flat dict of arrays by the paths of the variables. `report`, a `FoldReport`, says of
+            each norm what it went into, or why it is still there.
 
     Raises:
         TypeError: `f` is no function, the sample is not made of arrays, or something is traced.
@@ -52,12 +52,10 @@ def fold(
 
     Example:
         >>> from jaxbn import batch_norm, init_batch_norm
-        >>> def model(variables, x):
-        ...     kernel, (params, state) = variables
-        ...     return jax.nn.relu(batch_norm(params, state, x @ kernel, train=False)[0])
-        >>> variables = {"kernel": jnp.full((3, 2), 2.0), "norm": init_batch_norm(2)}
         >>> def f(variables, x):
-        ...     return model((variables["kernel"], variables["norm"]), x)
+        ...     params, state = variables["norm"]
+        ...     return jax.nn.relu(batch_norm(params, state, x @ variables["kernel"], train=False)[0])
+        >>> variables = {"kernel": jnp.full((3, 2), 2.0), "norm": init_batch_norm(2)}
         >>> function, weights, report = fold(f, variables, jnp.ones((4, 3)))
         >>> print(sorted(weights))
         ['kernel', 'kernel_bias']

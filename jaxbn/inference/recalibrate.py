@@ -42,25 +42,25 @@ def recalibrate(
     not the average over batches of their variances, which misses what lies between the batches.
 
     For running averages that lag behind, or belong to other weights (averaged, merged, pruned) or to other data.
-    Nothing else changes, a count of training updates neither; to undo it, keep the old variables.
+    Nothing else changes, not even the count of training updates. To undo it, keep the old variables.
 
-    Layers of `jaxbn.linen`, `jaxbn.nnx`, `flax.linen` and `flax.nnx` are found by themselves, and so is `batch_norm` or
-    `normalize` in plain functions, wherever in `variables` their statistics are, if they get them from there as they
-    are. They are found under `jit`, `vmap`, `scan`, `cond`, `remat` and `shard_map`, also with statistics of their own
+    Layers of `jaxbn.linen`, `jaxbn.nnx`, `flax.linen` and `flax.nnx` are found without being named. So are `batch_norm`
+    and `normalize` in plain functions, wherever in `variables` their statistics lie, if these reach them unchanged. All
+    are found under `jit`, `vmap`, `scan`, `cond`, `remat` and `shard_map`, also with statistics of their own
     for each step of a scan or member of a `vmap`; not in the body of a `while_loop`.
 
     Args:
         apply: `(variables, batch) -> anything`, your own call of the model in evaluation, for example
-            `lambda v, batch: model.apply(v, batch["image"], train=False)`. JAX must be able to trace it. Dropout is off
-            unless it is turned on here, and then it inflates the variance of what comes after it.
+            `lambda v, batch: model.apply(v, batch["image"], train=False)`. JAX must be able to trace it. Leave dropout
+            off: it inflates the variance of what comes after it.
         variables: a tree of arrays, or a model of nnx; `apply` gets a copy of that in evaluation, `model.eval()`.
         batches: an iterable of batches, or one array, which is one batch. A batch is what `apply` takes. Arrays of
-            NumPy and JAX in it are traced; all else is passed on as it is, and the call is compiled once for each value
-            of strings and numbers, and anew for anything else: leave out ids, and convert tensors of PyTorch. For
-            `order="layers"` it is iterated several times, and the batches of a generator, which can't be, are kept in
-            memory meanwhile.
-        samples: enough of them, counted at each layer along the first axis of its input that is no feature axis; whole
-            batches are used, and fewer are no error. A layer that only later batches reach is not met then.
+            NumPy and JAX in it are traced. All else is passed on as it is: the call is compiled once for each value of
+            a string or a number, and every time for anything else. So leave out ids, and convert tensors of PyTorch.
+            With `order="layers"` the batches are read several times; those of a generator, which can't be, are kept in
+            memory.
+        samples: stop when every layer has seen this many, counted along the first axis of its input that is no feature
+            axis. Whole batches are used, and fewer are no error. A layer that only later batches reach is not met then.
         tolerance: stop when no mean and no standard deviation of any layer has a standard error above this, in running
             standard deviations, those returned: an error of the normalised output. The standard errors are
             `sigma / sqrt(n)` and `sigma * sqrt((k + 2) / 4n)` for `n` independent samples of excess kurtosis `k`. The
@@ -72,14 +72,15 @@ def recalibrate(
             called twice counts both calls, and precedes itself with its old statistics.
         prior: the number of samples that the old statistics count as. Where the mean has moved by `delta`, the
             mean squared error of the new mean is least for `sigma**2 / delta**2`, whatever the number of samples.
-            They must be finite, and the variances not negative.
+            The old statistics must be finite, and their variances not negative.
         axis_name: a mapped axis, or several, of `shard_map` or `vmap`, over which the batches are spread: either
             `apply` maps over it, or all of this is called inside. With sharded arrays under `jit` it is not needed.
 
     Returns:
-        `(variables, report)`: variables of the same structure, dtypes and shardings. The report has for each layer how
-        far its mean and standard deviation have moved, in running standard deviations and in standard errors, and the
-        samples used, `report[name].mean`; `print(report)` shows a table. A feature without data keeps its statistics.
+        `(variables, report)`: variables of the same structure, dtypes and shardings. The report, a `Report`, says of
+        each layer how far its mean and standard deviation have moved, in running standard deviations and in standard
+        errors, and how many samples were used; `print(report)` shows a table. A feature without data keeps its
+        statistics.
 
     Raises:
         TypeError: an argument of the wrong type, or complex data where the running mean is real.

@@ -2,7 +2,7 @@
 
 `params, state = from_torch(model.state_dict(), "layer1.0.bn1")`, and back with `to_torch`; all batch norms of a model
 at once, `{path: (params, state)}`, by `from_torch(model.state_dict())`. What the numbers mean in each framework is said
-in `conventions`.
+in `jaxbn.interop.conventions`.
 """
 
 # What each framework means by its numbers.

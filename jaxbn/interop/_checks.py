@@ -126,7 +126,7 @@ def listed(names: Collection[str]) -> str:
     return ", ".join([*first, *(["..."] if len(names) > 5 else [])])
 
 
-def one_layer(names: Convention, arrays: Mapping[str, np.ndarray], start: str = "") -> None:
+def one_layer(names: Convention, arrays: Mapping[str, np.ndarray], start: str) -> None:
     """What was read is floating and of one shape, with a real variance and a scalar count.
 
     Args:

@@ -38,7 +38,7 @@ def one(params: Any, state: Any, path: str = "") -> None:
             )
 
 
-def one_axis(framework: str, state: Any, path: str = "") -> None:
+def one_axis(framework: str, state: Any, path: str) -> None:
     if np.ndim(state.mean) != 1:
         raise ValueError(
             f"`{_at('state.mean', path)}` must have one feature axis for {framework}, got the shape "
@@ -46,7 +46,7 @@ def one_axis(framework: str, state: Any, path: str = "") -> None:
         )
 
 
-def real(framework: str, params: Any, state: Any, path: str = "") -> None:
+def real(framework: str, params: Any, state: Any, path: str) -> None:
     for name, part in {"params.scale": params.scale, "params.bias": params.bias, "state.mean": state.mean}.items():
         if np.iscomplexobj(part):
             raise TypeError(

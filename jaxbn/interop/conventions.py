@@ -28,6 +28,10 @@ class Convention:
         count: the name of the number of updates; `None` where there is none.
         version: the distribution that was read.
         source: its files and lines.
+
+    Example:
+        >>> print(TORCH.momentum_weighs, TORCH.momentum, TORCH.mean)
+        new 0.1 running_mean
     """
 
     momentum_weighs: Literal["old", "new"]
@@ -69,7 +73,8 @@ FLAX: Final = Convention(
         "flax/nnx/nn/normalization.py:404-409",
     ),
 )
-# The default is for momentum as a number; `momentum=None` means equal weights, our averaging="cumulative".
+"""Flax, linen and nnx."""
+
 TORCH: Final = Convention(
     momentum_weighs="new",
     momentum=round(1 - presets.TORCH["momentum"], 9),
@@ -87,6 +92,8 @@ TORCH: Final = Convention(
     version="torch==2.13.0",
     source=("torch/nn/modules/batchnorm.py:41-42", "torch/nn/modules/batchnorm.py:182-194"),
 )
+"""PyTorch, with momentum as a number; `momentum=None` means equal weights, our `averaging="cumulative"`."""
+
 KERAS: Final = Convention(
     momentum_weighs="old",
     momentum=presets.KERAS["momentum"],
@@ -107,7 +114,8 @@ KERAS: Final = Convention(
         "keras/src/layers/normalization/batch_normalization.py:385-391",
     ),
 )
-# The starts are those of `hidden`; `average`, which is evaluated with, starts as what the initialising batch had.
+"""Keras."""
+
 HAIKU: Final = Convention(
     momentum_weighs="old",
     momentum=None,
@@ -129,8 +137,11 @@ HAIKU: Final = Convention(
         "haiku/_src/moving_averages.py:117-127",
     ),
 )
-# Of mode="batch", where mean and variance are one pair, `batch_state_index`. That the variance is divided although it
-# starts at 1 is a mistake of this version. mode="ema" starts with the first batch and divides by nothing.
+"""Haiku.
+
+The starts are those of `hidden`. `average`, which is evaluated with, starts as what the initialising batch had.
+"""
+
 EQUINOX: Final = Convention(
     momentum_weighs="old",
     momentum=0.99,
@@ -152,8 +163,12 @@ EQUINOX: Final = Convention(
         "equinox/nn/_batch_norm.py:247-258",
     ),
 )
-# Also tf.contrib.layers.batch_norm. There is no scale by default. The variance is that of the fused kernel, the default
-# for data of 2 and 4 dimensions; without it the biased one is kept.
+"""Equinox in `mode="batch"`, where mean and variance are one pair, `batch_state_index`.
+
+That the variance is divided although it starts at 1 is a mistake of this version. `mode="ema"` starts with the first
+batch and divides by nothing.
+"""
+
 SLIM: Final = Convention(
     momentum_weighs="old",
     momentum=presets.SLIM["momentum"],
@@ -171,3 +186,7 @@ SLIM: Final = Convention(
     version="tf-slim==1.1.0",
     source=("tf_slim/layers/layers.py:465-469",),
 )
+"""TF-Slim, which is `tf.contrib.layers.batch_norm`; it has no scale by default.
+
+The variance is that of the fused kernel, the default for data of 2 and 4 dimensions; without it the biased one is kept.
+"""

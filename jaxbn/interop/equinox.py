@@ -38,18 +38,21 @@ def from_equinox(
 ) -> Layer | dict[str, Layer]:
     """Parameters and state of a batch norm layer of Equinox, or of all those of a model.
 
-    `mean, var` are what Equinox evaluates with: in mode `"batch"` the hidden values over `1 - momentum**count`. It
-    continues with `batch_norm(..., axis=1, momentum=debiased_momentum(0.99, state.count))`; in mode `"ema"` with
-    `momentum=jnp.where(state.count == 0, 0, 0.99)`, but Equinox itself trains there with the running statistics, and
-    only evaluation agrees. From count 0 on, ours never has the excess that is told of below.
+    `mean, var = hidden_mean / w, hidden_var / w` with `w = 1 - momentum**count` in mode `"batch"`, or `w = 1` in mode
+    `"ema"` and for a count of 0: what Equinox evaluates with.
+
+    Training goes on with `batch_norm(..., axis=1, momentum=debiased_momentum(0.99, state.count))`, without the excess
+    that is told of below if the count is 0. In mode `"ema"` it goes on with
+    `momentum=jnp.where(state.count == 0, 0, 0.99)`; but Equinox itself trains there with the running statistics, and
+    only evaluation agrees.
 
     Args:
         arrays: `weight`, `bias` and `batch_counter`, `batch_state_index`, or `ema_first_time_index`,
             `ema_state_index`, where the second is the pair (mean, variance); `[features]`, floating or complex.
             The mode is that whose pair is there; how to get them out of a layer is shown in `jaxbn/interop/equinox.py`.
             Or a dict of such dicts by path; or, with `state`, a model.
-        state: the `equinox.nn.State` of the model; it can be used on.
-        momentum: the layer's; used in mode `"batch"`. In a model each layer has its own.
+        state: the `equinox.nn.State` of the model; it stays usable.
+        momentum: that of the layer; used in mode `"batch"`. In a model each layer has its own.
         remove_excess: Equinox 0.13.8 starts the hidden variance at 1 and yet divides it, which adds
             `momentum**count / (1 - momentum**count)` to the variance it evaluates with. `True` takes that off, and
             evaluation is then right and no longer as in Equinox. Only for a layer that Equinox has trained from the
@@ -108,16 +111,16 @@ def to_equinox(
 ) -> dict[str, Any] | tuple[Any, Any]:
     """What a batch norm layer of Equinox and its state keep, or all those of a model.
 
-    In mode `"batch"` the hidden values are `mean` and `var` times `1 - momentum**count`, with which Equinox evaluates
-    as we do, and from then on trains without its excess of the variance, unless the count is 0; in mode `"ema"` they
-    are kept as they are.
+    `hidden_mean, hidden_var = mean * w, var * w` with `w = 1 - momentum**count` in mode `"batch"`, and `w = 1` in mode
+    `"ema"` and for a count of 0. With these Equinox evaluates as we do. Unless the count is 0, it then trains without
+    the excess of the variance that `from_equinox` tells of.
 
     Args:
         params: `BatchNormParams` of `[features]` arrays, or `None` in them; or, without `state`, the layers of a model,
             `{path: (params, state)}`, with paths like `"layers.0.bn"`.
         state: `BatchNormState` of `[features]` arrays.
-        momentum: the layer's, at least 0 and less than 1; used in mode `"batch"`.
-        mode: the layer's, `"batch"` or `"ema"`.
+        momentum: that of the layer, at least 0 and less than 1; used in mode `"batch"`.
+        mode: that of the layer, `"batch"` or `"ema"`.
         into: the pair of a model and its `equinox.nn.State`, whose layers have momentum and mode of their own; batch
             norms that get no layer stay as they are there.
 
@@ -125,13 +128,13 @@ def to_equinox(
         A dict of NumPy arrays, copies that may be written to: `weight`, `bias`, in the dtype they have or `None`, and
         `batch_counter` (an int), `batch_state_index`, or `ema_first_time_index`, `ema_state_index`, of which the second
         is the pair (mean, variance). How to put them into a layer is shown in `jaxbn/interop/equinox.py`. Of the layers
-        of a model a dict of such dicts by path. With `into` a new pair of a model and its state, the old ones can be
-        used on.
+        of a model a dict of such dicts by path. With `into`, a new pair of a model and its state; the old ones stay
+        usable.
 
     Raises:
         TypeError: traced values, or no `BatchNormParams` and `BatchNormState`.
         ValueError: several feature axes, an argument out of its range, shapes that differ, or layers that are not in
-            `into`, or not like that there.
+            `into`, or are different there.
 
     Example:
         >>> from jaxbn import init_batch_norm

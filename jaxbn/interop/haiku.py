@@ -32,8 +32,8 @@ def from_haiku(
 ) -> Layer | dict[str, Layer]:
     """Parameters and state of a batch norm module of Haiku, or of all those of a model.
 
-    `scale, bias = scale, offset`, `mean, var` are the `average` and `count` the `counter` of its moving averages. It
-    continues with `batch_norm(..., momentum=debiased_momentum(decay_rate, state.count))`.
+    `scale, bias = scale, offset`; `mean`, `var` are the `average`, and `count` the `counter`, of its moving averages.
+    Training goes on with `batch_norm(..., momentum=debiased_momentum(decay_rate, state.count))`.
 
     Args:
         params: Haiku's parameters, `{module: {"scale", "offset"}}`, `[1, ..., features]`, floating.

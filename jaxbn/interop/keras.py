@@ -23,7 +23,7 @@ def from_keras(variables: Mapping[str, Any], prefix: str = "") -> Layer | dict[s
     """Parameters and state of a BatchNormalization layer of Keras, or of all those of a model.
 
     `scale, bias, mean, var = gamma, beta, moving_mean, moving_variance`, from `{v.name: v for v in layer.variables}` or
-    `{v.path: v for v in model.variables}`. It continues with `batch_norm(..., **presets.KERAS)`.
+    `{v.path: v for v in model.variables}`. Training goes on with `batch_norm(..., **presets.KERAS)`.
 
     Args:
         variables: of the layer by their names, or of a model by their paths; `[features]`, floating. Names may end in

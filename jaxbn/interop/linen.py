@@ -21,8 +21,8 @@ def from_linen(variables: Mapping[str, Any]) -> Any: ...
 def from_linen(variables: Mapping[str, Any], path: Path = "") -> Layer | dict[str, Layer]:
     """Parameters and state of a batch norm layer of Flax linen, or of all those of a model.
 
-    `scale, bias` from `variables["params"]`, `mean, var` and, where it is kept, `count` from
-    `variables["batch_stats"]`. It continues with `batch_norm(..., **presets.FLAX)`.
+    `scale = variables["params"]["scale"]`, and `bias` alike; `mean = variables["batch_stats"]["mean"]`, and `var` and,
+    where it is kept, `count` alike. Training goes on with `batch_norm(..., **presets.FLAX)`.
 
     Args:
         variables: `{"params": ..., "batch_stats": ...}` of the layer or of a whole model; `[features]`, floating or
@@ -75,7 +75,7 @@ def to_linen(
 ) -> dict[str, Any]:
     """The variables of one batch norm layer of Flax linen, or of all those of a model.
 
-    `{"params": {scale, bias}, "batch_stats": {mean, var}}`, nested by `path`.
+    `variables = {"params": {scale, bias}, "batch_stats": {mean, var}}`, nested by `path`.
 
     Args:
         params: `BatchNormParams` of `[features]` arrays, or `None` in them; or, without `state`, the layers of a model,
@@ -83,18 +83,18 @@ def to_linen(
         state: `BatchNormState` of `[features]` arrays.
         path: the layer's place in the model, `"Block_0/BatchNorm_0"` or `("Block_0", "BatchNorm_0")`, or that of the
             part of it that the layers are of.
-        averaging: that of the layers, if they are `jaxbn.linen.BatchNorm`: all but `"ema"` keep the count too. Without
-            effect beside `into`, which has a count or has none.
+        averaging: the option of the layers, if they are `jaxbn.linen.BatchNorm`: with all but `"ema"` they keep the
+            count too. Without effect beside `into`, which has a count or has none.
         into: variables of the model, as `init` returns them; batch norms that get no layer stay as they are there.
 
     Returns:
         Nested dicts of NumPy arrays, copies that may be written to; without what is `None`, and without `params` if
-        there are none. With `into` all that is there, with these in their places and in the dtypes there; a
-        `FrozenDict` becomes a dict, and `into` itself is not changed.
+        there are none. With `into`, all that it has, with these arrays in their places and in the dtypes of `into`,
+        which is not changed itself; a `FrozenDict` becomes a dict.
 
     Raises:
         TypeError: traced values, no `BatchNormParams` and `BatchNormState`, or complex ones where `into` is real.
-        ValueError: shapes that differ, another `averaging`, or layers that are not in `into`, or not like that there.
+        ValueError: shapes that differ, another `averaging`, or layers that are not in `into`, or are different there.
 
     Example:
         >>> from jaxbn import init_batch_norm

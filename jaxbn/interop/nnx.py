@@ -26,7 +26,7 @@ def from_nnx(state: Any) -> Any: ...
 def from_nnx(state: Any, path: Path = "") -> Layer | dict[str, Layer]:
     """Parameters and state of a batch norm layer of Flax nnx, or of all those of a model.
 
-    `scale, bias, mean, var` and, where it is kept, `count` have the same names there. It continues with
+    `scale = state["scale"]`, and `bias`, `mean`, `var` and, where it is kept, `count` alike. Training goes on with
     `batch_norm(..., **presets.FLAX)`.
 
     Args:
@@ -79,7 +79,7 @@ def to_nnx(
 ) -> Any:
     """The pure dict of one batch norm layer of Flax nnx, or of all those of a model, or a model with them.
 
-    `{scale, bias, mean, var}`, nested by `path`; `model = to_nnx(layers, into=model)` puts them in place.
+    `state = {scale, bias, mean, var}`, nested by `path`; `model = to_nnx(layers, into=model)` puts them in place.
 
     Args:
         params: `BatchNormParams` of `[features]` arrays, or `None` in them; Flax's own layer has one real feature axis.
@@ -87,17 +87,17 @@ def to_nnx(
         state: `BatchNormState` of `[features]` arrays.
         path: the layer's place in the model, `"blocks/0/bn"` or `("blocks", 0, "bn")`, or that of the part of it that
             the layers are of.
-        averaging: that of the layers, if they are such that keep the count too: all but `"ema"` do. Without effect
-            beside `into`, which has a count or has none.
+        averaging: the option of the layers, if they are `jaxbn.nnx.BatchNorm`: with all but `"ema"` they keep the count
+            too. Without effect beside `into`, which has a count or has none.
         into: the model, or the pure dict of its state; batch norms that get no layer stay as they are there.
 
     Returns:
-        Nested dicts of NumPy arrays, copies that may be written to; without what is `None`. With `into` all that is
-        there, a model or a pure dict, with these in their places and in the dtypes there; `into` itself is not changed.
+        Nested dicts of NumPy arrays, copies that may be written to; without what is `None`. With `into`, a model or a
+        pure dict as it is, with these arrays in their places and in the dtypes of `into`, which is not changed itself.
 
     Raises:
         TypeError: traced values, no `BatchNormParams` and `BatchNormState`, or complex ones where `into` is real.
-        ValueError: shapes that differ, another `averaging`, or layers that are not in `into`, or not like that there.
+        ValueError: shapes that differ, another `averaging`, or layers that are not in `into`, or are different there.
 
     Example:
         >>> from jaxbn import init_batch_norm

@@ -23,8 +23,9 @@ def from_torch(state_dict: Mapping[str, Any]) -> Any: ...
 def from_torch(state_dict: Mapping[str, Any], prefix: str = "") -> Layer | dict[str, Layer]:
     """Parameters and state of a batch norm layer of PyTorch, or of all those of a model.
 
-    `scale, bias, mean, var, count = weight, bias, running_mean, running_var, num_batches_tracked`. It continues with
-    `batch_norm(..., axis=1, **presets.TORCH)`; a layer with `momentum=None` with `averaging="cumulative", ddof=1`.
+    `scale, bias, mean, var, count = weight, bias, running_mean, running_var, num_batches_tracked`. Training goes on
+    with `batch_norm(..., axis=1, **presets.TORCH)`; that of a layer with `momentum=None` goes on with
+    `averaging="cumulative", ddof=1`.
 
     Args:
         state_dict: of the layer or of a whole model; values are tensors on the CPU, or arrays, `[features]`, floating.

@@ -24,14 +24,22 @@ from jaxbn.preprocess.transform import Transform
 )
 @dataclasses.dataclass(frozen=True)
 class Scaling(Transform):
-    """`y = (x - center - rest) / spread + offset`; two numbers hold a mean to more digits than one.
+    """A transform of every feature by itself, for `transform` and `inverse_transform`.
+
+    `y = (x - center - rest) / spread + offset`. The mean is `center + rest`: two numbers hold it to more digits than
+    one.
 
     Attributes:
-        center: `[features]`.
-        rest: `[features]`.
-        spread: `[features]`, 1 where the data is constant.
-        offset: `[features]`.
+        center: `[features]`, at least float32, in the unit of the data; complex for complex data.
+        rest: `[features]`, as `center`.
+        spread: `[features]`, as `center`, real; 1 where the data is constant.
+        offset: `[features]`, what is added at the end; 0 but for `fit_min_max`.
         axis: the feature axes.
+
+    Example:
+        >>> t = fit_standardize(jnp.array([[1.0], [3.0]]))
+        >>> print(t.center + t.rest, t.spread, t.offset, t.axis)
+        [2.] [1.] [0.] (-1,)
     """
 
     center: jax.Array

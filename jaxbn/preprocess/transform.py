@@ -29,7 +29,8 @@ class Transform(abc.ABC):
 def transform(t: Transform, x: ArrayLike) -> jax.Array:
     """Apply a fitted transform.
 
-    The formula is that of the `fit_` function that made it.
+    `y = (x - center - rest) / spread + offset` after `fit_center`, `fit_standardize` and `fit_min_max`, and
+    `y = (x - center - rest) @ components.T / spread` after `fit_pca` and `fit_whiten`.
 
     Args:
         t: as returned by a `fit_` function.
@@ -47,6 +48,9 @@ def transform(t: Transform, x: ArrayLike) -> jax.Array:
         >>> x = jnp.array([[1.0], [2.0], [6.0]])
         >>> print(transform(fit_center(x), x)[:, 0])
         [-2. -1.  3.]
+
+    Reference:
+        That of the `fit_` function.
     """
     t, x, wide = _prepared(t, x, "x")
     return t._forward(wide).astype(x.dtype)
@@ -59,7 +63,7 @@ def inverse_transform(t: Transform, y: ArrayLike) -> jax.Array:
 
     Args:
         t: as returned by a `fit_` function.
-        y: as returned by `transform`.
+        y: as returned by `transform`: `[..., features, ...]`, or `[..., components]`; floating or complex.
 
     Returns:
         An array of the dtype of `y` with the features that `t` was fitted to.
@@ -73,6 +77,9 @@ def inverse_transform(t: Transform, y: ArrayLike) -> jax.Array:
         >>> t = fit_center(jnp.array([[1.0], [2.0], [6.0]]))
         >>> print(inverse_transform(t, jnp.array([[-2.0], [0.0]]))[:, 0])
         [1. 3.]
+
+    Reference:
+        That of the `fit_` function.
     """
     t, y, wide = _prepared(t, y, "y")
     return t._inverse(wide).astype(y.dtype)

@@ -27,17 +27,25 @@ from jaxbn.preprocess.transform import Transform
 )
 @dataclasses.dataclass(frozen=True)
 class Projection(Transform):
-    """`y = (x - center - rest) @ components.T / spread`, for ZCA whitening followed by `@ components`.
+    """A transform of all features together, for `transform` and `inverse_transform`.
+
+    `y = (x - center - rest) @ components.T / spread`, for ZCA whitening followed by `@ components`. The mean is
+    `center + rest`: two numbers hold it to more digits than one.
 
     Attributes:
-        center: `[*features]`.
-        rest: `[*features]`.
+        center: `[*features]`, at least float32, in the unit of the data.
+        rest: `[*features]`, as `center`.
         components: `[components, *features]`, orthonormal, sorted by variance; the largest entry of each is positive.
         spread: `[components]`, all 1 if nothing is whitened.
-        explained_variance: `[components]`, the variance of the data along each.
+        explained_variance: `[components]`, the variance of the data along each, in the square of its unit.
         explained_variance_ratio: `[components]`, its share in the total variance.
         axis: the feature axes.
-        rotate_back: whether the components are rotated back to features.
+        rotate_back: whether the components are rotated back to features, as for ZCA.
+
+    Example:
+        >>> t = fit_pca(jnp.array([[1.0, 2.0], [2.0, 4.0], [3.0, 6.0]]))
+        >>> print(t.center + t.rest, t.components[0], t.spread)
+        [2. 4.] [0.4472136 0.8944272] [1. 1.]
     """
 
     center: jax.Array

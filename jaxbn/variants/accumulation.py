@@ -10,11 +10,13 @@ from jaxbn.variants import _checks as own
 
 
 def accumulate(state: BatchNormState, micro_batches: int) -> AccumulatingState:
-    """A state that learns once from so many micro-batches: as from one batch that holds them all.
+    """A state that learns once from several micro-batches, as from one batch that holds them all.
 
-    Their moments are merged as by `merge_moments`, without losing a digit; at every `micro_batches`-th training call
-    they make one update as by `update_state`. Each micro-batch is normalised with statistics of its own. With
-    `optax.MultiSteps(optimizer, micro_batches)`, weights and running statistics change in the same calls.
+    `state = update_state(state, merge_moments(m_1, m_2))` at the second training call, if `micro_batches` is 2 and
+    `m_1` and `m_2` are the moments of both; until then mean, variance and count stay. No digit is lost.
+
+    Each micro-batch is normalised with statistics of its own. With `optax.MultiSteps(optimizer, micro_batches)`,
+    weights and running statistics change in the same calls.
 
     Args:
         state: `BatchNormState` of `[features]` arrays.

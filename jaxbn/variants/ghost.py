@@ -48,7 +48,7 @@ def ghost_batch_norm(
 
     Args:
         params: `BatchNormParams` of `[features]` arrays, or `None` in them.
-        state: `BatchNormState` of `[features]` arrays.
+        state: `BatchNormState` of `[features]` arrays, or what `accumulate` makes of it.
         x: `[examples, ..., features, ...]`, floating or complex, of any rank from 2 up.
         train: a bool, or a traced bool scalar.
         ghost_size: the examples of a group, at least 1; what is left over makes a smaller last group.

@@ -49,12 +49,12 @@ def batch_renorm(
 
     Args:
         params: `BatchNormParams` of `[features]` arrays, or `None` in them.
-        state: `BatchNormState` of `[features]` arrays. It is averaged as by `batch_norm`, the variance and not, as in
-            the paper, its root, so that a net may change between the two norms.
+        state: `BatchNormState` of `[features]` arrays, or what `accumulate` makes of it. The running average is that
+            of the variance, as in `batch_norm`, and not of its root, as in the paper: a net may change between both.
         x: `[..., features, ...]`, floating or complex, of any rank from 1 up.
         train: a bool, or a traced bool scalar.
-        r_max: at least 1. It may be traced: a schedule changes it without compiling anew.
-        d_max: at least 0; of complex data, the limit of the absolute value. It may be traced.
+        r_max: a real scalar, at least 1. It may be traced: a schedule changes it without compiling anew.
+        d_max: a real scalar, at least 0; of complex data, the limit of the absolute value. It may be traced.
         axis: the feature axis, or several, as in `batch_norm`.
         momentum: the weight of the OLD running value, between 0 and 1.
         epsilon: added to the variance, at least 0.
@@ -69,8 +69,7 @@ def batch_renorm(
 
     Raises:
         TypeError: as in `batch_norm`, or a limit is no number.
-        ValueError: as in `batch_norm`, or a limit is too small; of those that are arrays of JAX the values are not
-            checked.
+        ValueError: as in `batch_norm`, or a limit is too small; a limit that is an array of JAX is not looked at.
 
     Example:
         >>> from jaxbn import init_batch_norm

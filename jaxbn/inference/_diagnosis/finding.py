@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 # What explains that running statistics are not those of the data is a decision list: the first that applies is named.
-DIAGNOSES = {
+DIAGNOSES: Final = {
     "BN101": "statistics never updated",
     "BN102": "initial values not forgotten",
     "BN103": "batches that are not alike",
@@ -22,16 +22,23 @@ DIAGNOSES = {
     "BN113": "bias before the norm",
     "BN114": "few channels far from their data",
 }
+"""What `diagnose` can find, by the codes of the findings."""
 
 
 class Finding(NamedTuple):
-    """What is wrong with a batch norm, by what it shows, and what to do next.
+    """One thing that is wrong with a batch norm, what shows it, and what to do next.
 
     Attributes:
-        code: of the rule, for `report.without(code)`.
+        code: one of `DIAGNOSES`, for `report.without(code)`.
         evidence: in words.
         next_step: what to do.
         numbers: the figures of the evidence, by name.
+        diagnosis: the name of what is wrong, `DIAGNOSES[code]`.
+
+    Example:
+        >>> finding = Finding("BN101", "mean 0 and variance 1 to the bit", "recalibrate", {"gap": 3.0})
+        >>> print(finding)
+        statistics never updated; mean 0 and variance 1 to the bit; recalibrate
     """
 
     code: str

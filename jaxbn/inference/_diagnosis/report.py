@@ -27,16 +27,27 @@ class DiagnosedNorm:
 
     Attributes:
         name: the path of its statistics.
-        harm: the change of the output, as a part of it, if this layer alone were recalibrated; infinite where the
-            output is not finite for its sake, NaN where its input is not.
-        findings: what is wrong, what explains the gap first.
+        harm: the change of the output, as a part of it, if this layer alone were recalibrated; infinite where this
+            layer makes the output infinite or NaN, NaN where its own input is.
+        findings: what is wrong, each a `Finding`; what explains the gap comes first.
         gap: how far the running statistics are from those of the data, in standard deviations of the data.
-        error: what the data, a sample, explain of that.
+        error: how much of the gap can be chance, since the data are a sample.
         running_mean: `[features]`, as all arrays here, in double precision.
-        running_var: the same.
-        mean: of the data; where those are spoilt by the norms before this one, as they are in training.
-        var: the same.
+        running_var: `[features]`, in the square of the unit of the mean.
+        mean: `[features]`, of the data that the layer sees; where the norms before it spoil these, of what it sees in
+            training.
+        var: `[features]`, of the same data.
         samples: how many entries along the batch axis were seen.
+        codes: those of the findings.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from jaxbn import BatchNormParams, batch_norm, init_state
+        >>> from jaxbn.inference import diagnose
+        >>> apply = lambda state, x: batch_norm(BatchNormParams(None, None), state, x, train=False)[0]
+        >>> norm = diagnose(apply, init_state(1), jnp.linspace(3.0, 9.0, 100)[:, None])["batch_norm"]
+        >>> print(norm.codes, norm.running_mean, norm.mean.round(2), f"{norm.gap:.1f}")
+        ('BN101',) [0.] [6.] 3.0
     """
 
     name: str
@@ -59,11 +70,14 @@ class DiagnosedNorm:
 class DiagnosisReport:
     """What is wrong with each batch norm, the most harmful first; `print(report)` shows a table.
 
-    `report["block/norm"]` is one of them, by the path of its statistics.
+    `report["block/norm"]` is a `DiagnosedNorm`, by the path of its statistics.
 
     Attributes:
-        norms: one for each batch norm.
-        codes: of all that was found, each once.
+        norms: a `DiagnosedNorm` for each batch norm.
+        codes: those of all findings, each once.
+
+    Raises:
+        KeyError: `report[name]` for a layer that is not there.
 
     Example:
         >>> import jax.numpy as jnp
@@ -97,8 +111,8 @@ class DiagnosisReport:
             `DiagnosisReport`: the same norms in the same order, harm and gap included.
 
         Raises:
-            TypeError: a code is no string, as a list of them.
-            ValueError: a code that is none of `jaxbn.inference.DIAGNOSES`.
+            TypeError: a code is no string, for example a list of them.
+            ValueError: a code is none of `jaxbn.inference.DIAGNOSES`.
 
         Example:
             >>> import jax.numpy as jnp

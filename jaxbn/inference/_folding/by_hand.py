@@ -32,7 +32,7 @@ def to_affine(params: BatchNormParams, state: BatchNormState, epsilon: ArrayLike
         `(multiplier, shift)`, `[features]`, in the precision of the mean, at least float32.
 
     Raises:
-        TypeError: `params` or `state` are something else.
+        TypeError: `params` is no `BatchNormParams`, or `state` no `BatchNormState`.
         ValueError: shapes that do not fit each other, or an `epsilon` out of its range.
 
     Example:
@@ -69,8 +69,8 @@ def fold_dense(
     `new_bias = (bias - mean) * multiplier + beta`, where `beta` is the bias of the norm.
 
     Args:
-        kernel: `[inputs, features]`.
-        bias: `[features]` or `None`.
+        kernel: `[inputs, features]`, floating or complex.
+        bias: `[features]`, floating or complex, or `None`.
         params: `BatchNormParams` of `[features]` arrays, or `None` in them.
         state: `BatchNormState` of `[features]` arrays.
         axis: the axis of the output features in the kernel; 0 for one of PyTorch.
@@ -80,7 +80,7 @@ def fold_dense(
         `(kernel, bias)`, folded in at least float32 and rounded once to the dtype of the kernel.
 
     Raises:
-        TypeError: the kernel or the bias is not floating or complex, or `params` or `state` are something else.
+        TypeError: the kernel or the bias is not floating or complex, or `params` and `state` are none.
         ValueError: shapes that do not fit each other, or an `epsilon` out of its range.
 
     Example:
@@ -124,8 +124,8 @@ def fold_conv(
     dilation, groups and transposition make no difference.
 
     Args:
-        kernel: `[*window, inputs, features]`, as in Flax, Haiku and Keras.
-        bias: `[features]` or `None`.
+        kernel: `[*window, inputs, features]`, as in Flax, Haiku and Keras; floating or complex.
+        bias: `[features]`, floating or complex, or `None`.
         params: `BatchNormParams` of `[features]` arrays, or `None` in them.
         state: `BatchNormState` of `[features]` arrays.
         axis: the axis of the output features in the kernel: 0 for one of PyTorch or Equinox, 1 for a transposed one of
@@ -136,7 +136,7 @@ def fold_conv(
         `(kernel, bias)`, folded in at least float32 and rounded once to the dtype of the kernel.
 
     Raises:
-        TypeError: the kernel or the bias is not floating or complex, or `params` or `state` are something else.
+        TypeError: the kernel or the bias is not floating or complex, or `params` and `state` are none.
         ValueError: shapes that do not fit each other, or an `epsilon` out of its range.
 
     Example:

@@ -46,9 +46,11 @@ class FoldReport:
         linear: how many linear operations with known kernels there are.
         error: the difference from the original.
         bound: what was allowed of that output.
+        folded: the norms that went into a linear operation.
+        kept: the norms that are still there.
 
     Raises:
-        KeyError: from `report[name]`, no norm has this name.
+        KeyError: `report[name]` for a norm that is not there.
 
     Example:
         >>> norm = FoldedNorm("norm", ("norm/scale",), None, "after relu, returned")

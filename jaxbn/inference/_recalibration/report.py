@@ -50,10 +50,10 @@ class Report:
 
     Attributes:
         names: the layers, by the paths of their statistics.
-        moved: one for each of them.
+        moved: a `Moved` for each of them.
 
     Raises:
-        KeyError: `report[name]` for a layer that is not among `names`.
+        KeyError: `report[name]` for a layer that is not there.
 
     Example:
         >>> import jax.numpy as jnp
