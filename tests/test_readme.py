@@ -28,7 +28,10 @@ def blocks(page):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page)], ids=lambda page: page.name)
+# Those of the FAQ stand alone: tests/test_faq.py.
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if blocks(page) and page.name != "faq.md"], ids=lambda page: page.name
+)
 def test_the_python_blocks_run(page):
     names = {}
     for block in blocks(page):
