@@ -1,14 +1,15 @@
-"""Flax's own example models, trained with its batch norms and with ours: `python -m experiments.bench.drop_in`.
+"""Flax's own example models, trained with its batch norms and with ours.
 
-Needs Flax's sources beside this folder, and trains on real MNIST:
+Takes 3 minutes on 2 cores; docs/migrate.md has the results. For example:
+    pip download flax==0.12.8 --no-binary flax --no-deps --no-build-isolation
+    tar xzf flax-0.12.8.tar.gz
+    python -m experiments.bench.drop_in
 
-    pip download flax==0.12.8 --no-binary flax --no-deps --no-build-isolation && tar xzf flax-0.12.8.tar.gz
-
-The ResNet-18 of `examples/imagenet` (linen) and the CNN of `examples/mnist` (nnx), as they are, with SGD. Only the name
-`BatchNorm` that they find in Flax differs between the runs. Flax computes the variance in two ways, which are compared
-with each other as well: in single precision a difference in the last digit grows from step to step, for the nets have
-kinks, until nobody's curve is another's. In double precision they are equal. About 3 minutes on 2 cores. Writes
-`summary.json` and `summary.md`.
+It needs Flax's sources and real MNIST. The ResNet-18 of `examples/imagenet` (linen) and the CNN of `examples/mnist`
+(nnx), as they are, with SGD. Only the name `BatchNorm` that they find in Flax differs between the runs. Flax computes
+the variance in two ways, which are compared with each other as well: in single precision a difference in the last digit
+grows from step to step, for the nets have kinks, until nobody's curve is another's. In double precision they are equal.
+Writes `summary.json` and `summary.md`.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ class Options:
     sources: Path = Path("flax-0.12.8")
     """Flax's sources."""
     data_dir: Path | None = None
-    """A folder with the four official MNIST files, or a TFDS data directory; None to find or fetch the data."""
+    """A folder with MNIST's four files, or a TFDS data directory; without it the data is found or fetched."""
     out: Path = Path("results/drop_in")
     """The folder for the results."""
 

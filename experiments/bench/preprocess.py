@@ -1,10 +1,12 @@
-"""What scikit-learn's and our preprocessing can do, how fast and how exact: `python -m experiments.bench.preprocess`.
+"""What scikit-learn's and our preprocessing can do, how fast and how exact.
+
+Takes a minute on 2 cores; docs/preprocessing.md has the results. For example:
+    python -m experiments.bench.preprocess
 
 On random data of MNIST's size that looks like it: 40 random factors and noise, clipped to [0, 1], 60,000 x 784 float32.
 Everyone gets arrays of their own kind, NumPy or JAX, and as many threads and what solver they choose. Timed in turn,
-median of 5 runs after a first one, which for ours includes the compilation. About a minute on 2 cores. Without
-scikit-learn (`pip install scikit-learn`) ours is alone.
-Writes `summary.json` and `summary.md`.
+median of 5 runs after a first one, which for ours includes the compilation. Without scikit-learn (`pip install
+scikit-learn`) ours is alone. Writes `summary.json` and `summary.md`.
 """
 
 from __future__ import annotations

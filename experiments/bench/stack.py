@@ -1,4 +1,7 @@
-"""Layers of batch norm as they stand in a net: `python -m experiments.bench.stack`.
+"""Layers of batch norm as they stand in a net.
+
+Made for accelerators; docs/speed.md has the results. For example:
+    python -m experiments.bench.stack --shapes 0 1 --rounds 5
 
 A training step, forward and backward, of `relu(norm(x))` four times over, on the device that JAX finds; ours beside
 Flax, Haiku, Equinox and Keras, and PyTorch (channels last), eagerly and with `torch.compile`. Unlike in

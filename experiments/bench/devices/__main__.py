@@ -1,11 +1,14 @@
-"""What batch norm costs on several devices: `python -m experiments.bench.devices`.
+"""What batch norm costs on several devices.
+
+Takes a minute on 2 cores; docs/speed.md has the results. For example:
+    python -m experiments.bench.devices --shape 64 100 --ways jit pmap
 
 The devices are those of a CPU: a process that sees one and a process that sees four take turns. Ours beside Flax's
 layer, default and with `use_fast_variance=False`, in training, float32, forward and backward: the gradients by data,
 scale and bias of a loss of the output. With `jit` the batch lies on one device, whatever the process sees, with
 `jit-sharded` on all. In `shard_map`, with and without its check, in `pmap`, and in `vmap`, of four members on one
 device, the layers have an `axis_name`. Medians over rounds, compilation apart, and the others' times as multiples of
-ours. Collectives are counted in the compiled programs. About a minute on 2 cores, on which four devices are noisy.
+ours. Collectives are counted in the compiled programs. Four devices on 2 cores are noisy.
 Writes `summary.json` and `summary.md`.
 """
 

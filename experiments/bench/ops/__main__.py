@@ -1,4 +1,7 @@
-"""How fast every framework's batch norm is: `python -m experiments.bench.ops`.
+"""How fast every framework's batch norm is.
+
+docs/speed.md has the results. This takes 4 minutes on 2 cores:
+    python -m experiments.bench.ops --dtypes float32 --rounds 3
 
 Training forward, the same with the backward pass, and evaluation; ours beside Flax, Haiku, Equinox, Keras and PyTorch,
 beside the floor: the time to move the bytes that must be moved (forward 3 times the data, with the backward pass 8,

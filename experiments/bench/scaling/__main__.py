@@ -1,4 +1,7 @@
-"""What batch norm costs on many devices: `python -m experiments.bench.scaling`.
+"""What batch norm costs on many devices.
+
+Takes 6 minutes on 2 cores; docs/scaling.md has the results. For example:
+    python -m experiments.bench.scaling --parts times --devices 1 4
 
 Ours beside Flax's layer, default and with `use_fast_variance=False`. Four parts:
 
@@ -14,7 +17,7 @@ Ours beside Flax's layer, default and with `use_fast_variance=False`. Four parts
 - paper: what the statistics of a ResNet-50 cost in a step on 1,024 chips, by the published latency and bandwidth of
   their interconnects; `experiments/bench/scaling/interconnects.py` has formula, constants and sources.
 
-About 6 minutes on 2 cores. Writes `summary.json` and `summary.md`.
+Writes `summary.json` and `summary.md`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""How many steps per second a whole training loop makes: `python -m experiments.bench.training`.
+"""How many steps per second a whole training loop makes.
+
+Takes 2 minutes on 2 cores; docs/speed.md has the results. For example:
+    python -m experiments.bench.training --models mlp-bn --frameworks jaxbn Flax
 
 The four models of `experiments.mnist` with batches of 64: our loop beside a plain one in Flax (a jitted step per batch,
 fed from NumPy), PyTorch eagerly and with `torch.compile`, and `fit` of Keras on JAX; each as its users write it, the
