@@ -25,6 +25,7 @@ from rich.console import Console
 from experiments.harness import compilation, config, program, results
 from experiments.harness.errors import UserError
 from experiments.harness.placement import fetch
+from experiments.harness.progress import progress
 from experiments.harness.tables import Table, markdown
 from experiments.real_weights import crepe
 from experiments.real_weights.tones import right, tones
@@ -59,29 +60,29 @@ def work(cfg: Config, console: Console) -> None:
     rng = np.random.default_rng(cfg.seed)
     seen, heard = tones(rng, cfg.tones), tones(rng, cfg.tones)
     found: dict[str, dict[str, float]] = {}
-    for size, shipped in weights.items():
-        model = crepe.Crepe(crepe.SIZES[size])
-        variables = crepe.converted(model, shipped)
-        say(
-            console,
-            f"{size}: the norms as shipped, on these tones",
-            diagnose(model.apply, variables, batches(seen.frames)),
-        )
-        new, moved = recalibrate(model.apply, variables, batches(seen.frames))
-        say(console, f"{size}: what the tones moved", moved)
-        for stage, now in {"as shipped": variables, "recalibrated": new}.items():
-            expected = of_all(crepe.in_pytorch, crepe.with_norms_of(now, shipped), heard.frames)
-            function, folded, report = fold(model.apply, now, heard.frames[:BATCH])
-            say(console, f"{size}, {stage}: what was folded", report)
-            forms = {"": (model.apply, now, len(crepe.OURS)), ", folded": (function, folded, len(report.kept))}
-            for form, (apply, arrays, norms) in forms.items():
-                got = of_all(jax.jit(apply), arrays, heard.frames)
-                found[f"{size}, {stage}{form}"] = {
-                    "norms": norms,
-                    "difference": float(np.abs(got - expected).max()),
-                    "right": right(got, heard.cents),
-                    "right_in_pytorch": right(expected, heard.cents),
-                }
+    # Of each net two stages, each as it is and folded.
+    with progress(console, "nets", 4 * len(weights)) as on_progress:
+        for size, shipped in weights.items():
+            model = crepe.Crepe(crepe.SIZES[size])
+            variables = crepe.converted(model, shipped)
+            reported = diagnose(model.apply, variables, batches(seen.frames))
+            say(console, f"{size}: the norms as shipped, on these tones", reported)
+            new, moved = recalibrate(model.apply, variables, batches(seen.frames))
+            say(console, f"{size}: what the tones moved", moved)
+            for stage, now in {"as shipped": variables, "recalibrated": new}.items():
+                expected = of_all(crepe.in_pytorch, crepe.with_norms_of(now, shipped), heard.frames)
+                function, folded, report = fold(model.apply, now, heard.frames[:BATCH])
+                say(console, f"{size}, {stage}: what was folded", report)
+                forms = {"": (model.apply, now, len(crepe.OURS)), ", folded": (function, folded, len(report.kept))}
+                for form, (apply, arrays, norms) in forms.items():
+                    got = of_all(jax.jit(apply), arrays, heard.frames)
+                    found[f"{size}, {stage}{form}"] = {
+                        "norms": norms,
+                        "difference": float(np.abs(got - expected).max()),
+                        "right": right(got, heard.cents),
+                        "right_in_pytorch": right(expected, heard.cents),
+                    }
+                    on_progress(len(found))
     show(cfg, found, console)
 
 

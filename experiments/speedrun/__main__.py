@@ -28,6 +28,7 @@ from experiments.hardest.training import Recipe, train_once
 from experiments.harness import config, program
 from experiments.harness.data import Mnist, load_kept
 from experiments.harness.placement import place
+from experiments.harness.progress import progress
 from experiments.harness.stopwatch import Stopwatch
 from experiments.speedrun import nets
 from experiments.speedrun.report import Clock, SeedRun, report
@@ -71,13 +72,15 @@ def work(cfg: Config, console: Console) -> None:
         images, labels, scored, targets = place(split(loading.result(), validate=cfg.validate))
     clock.ready()
     runs = []
-    for seed in cfg.all_seeds():
-        stopwatch = Stopwatch()
-        trained = jax.block_until_ready(train_once(programs, recipe, seed, images, labels))
-        training = stopwatch.seconds()
-        hits = int(programs.count_hits(trained.params, trained.state, scored, targets))
-        runs.append(SeedRun(seed, hits / len(scored), training, stopwatch.seconds() - training))
-        console.print(runs[-1].line(clock.before), soft_wrap=True)
+    with progress(console, "seeds", cfg.seeds, still=True) as on_progress:
+        for seed in cfg.all_seeds():
+            stopwatch = Stopwatch()
+            trained = jax.block_until_ready(train_once(programs, recipe, seed, images, labels))
+            training = stopwatch.seconds()
+            hits = int(programs.count_hits(trained.params, trained.state, scored, targets))
+            runs.append(SeedRun(seed, hits / len(scored), training, stopwatch.seconds() - training))
+            console.print(runs[-1].line(clock.before), soft_wrap=True)
+            on_progress(len(runs))
     parameters = sum(leaf.size for leaf in jax.tree.leaves(trained.params))
     settings = {"net": cfg.net, "parameters": parameters, "validate": cfg.validate, **dataclasses.asdict(recipe)}
     settings["images per run"] = recipe.batch_size * sum(recipe.steps(len(images)))

@@ -39,6 +39,7 @@ from experiments.bench.flax_examples import require_sources
 from experiments.harness import config, files, program, results
 from experiments.harness.environment import describe_environment
 from experiments.harness.errors import UserError
+from experiments.harness.progress import progress
 from experiments.harness.tables import markdown
 
 SHAPES: tuple[tuple[tuple[int, ...], str], ...] = (
@@ -96,18 +97,22 @@ def work(options: Options, console: Console) -> None:
     )
     if options.nets:
         found: Any = {}
-        for net in options.nets:
-            rows = mnist_nets() if net == "mnist" else resnets(int(net.removeprefix("resnet")), options.sources)
-            found[net] = {row: compiled(step, arguments, target, there) for row, step, arguments in rows}
-            seconds = {row: n["seconds"] for row, n in found[net].items()}
-            console.print(f"{net} {seconds}", soft_wrap=True)
+        with progress(console, options.target, len(options.nets), still=True) as on_progress:
+            for number, net in enumerate(options.nets, 1):
+                rows = mnist_nets() if net == "mnist" else resnets(int(net.removeprefix("resnet")), options.sources)
+                found[net] = {row: compiled(step, arguments, target, there) for row, step, arguments in rows}
+                seconds = {row: n["seconds"] for row, n in found[net].items()}
+                console.print(f"{net} {seconds}", soft_wrap=True)
+                on_progress(number)
         text, name = markdown(nets_table(net, rows) for net, rows in found.items()), "nets"
     else:
         found, name = [], "summary"
-        for shape, dtype in (SHAPES[number] for number in options.shapes):
-            found += measure(shape, dtype, target, there)
-            seconds = {name: n["seconds"] for name, n in found[-1]["layers"].items()}
-            console.print(f"{shape} {dtype} {seconds}", soft_wrap=True)
+        with progress(console, options.target, len(options.shapes), still=True) as on_progress:
+            for number, (shape, dtype) in enumerate((SHAPES[number] for number in options.shapes), 1):
+                found += measure(shape, dtype, target, there)
+                seconds = {name: n["seconds"] for name, n in found[-1]["layers"].items()}
+                console.print(f"{shape} {dtype} {seconds}", soft_wrap=True)
+                on_progress(number)
         text = tables(found)
         draw(out / "compiled.png", found)
     console.print("\n" + text, soft_wrap=True)

@@ -28,6 +28,7 @@ from experiments.bench.ways import LAYERS, MEMBERS, MODES
 from experiments.harness import config, program, results
 from experiments.harness.environment import describe_environment
 from experiments.harness.errors import UserError
+from experiments.harness.progress import progress
 from experiments.harness.tables import Table, markdown
 
 SEEN = (1, MEMBERS)
@@ -52,7 +53,7 @@ class Options:
 
 def measure(options: Options, console: Console) -> tuple[list[dict[str, Any]], dict[str, object]]:
     """What `prepare` tells of every way and layer, with the milliseconds of all rounds; the environment."""
-    with processes(SEEN) as pools:
+    with processes(SEEN) as pools, progress(console, "rounds", options.rounds, still=True) as on_progress:
         environment = pools[1].submit(describe_environment).result()
         measured = {n: pool.submit(prepare, options.shape, options.ways).result() for n, pool in pools.items()}
         for number in range(options.rounds):
@@ -61,6 +62,7 @@ def measure(options: Options, console: Console) -> tuple[list[dict[str, Any]], d
                 for m in measured[n]:
                     m.setdefault("milliseconds", []).append(times[m["way"], m["layer"]])
             console.print(f"round {number + 1} of {options.rounds}")
+            on_progress(number + 1)
     return [m for n in SEEN for m in measured[n]], environment
 
 
