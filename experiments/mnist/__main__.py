@@ -91,16 +91,18 @@ def check(cfg: Config) -> None:
 def run_all(cfg: Config, data: classifier.Examples, console: Console) -> None:
     """Train all models, then report."""
 
-    def report_all(_seconds: dict[str, float]) -> None:
+    finished: dict[str, float] = {}
+
+    def report_all() -> None:
         activity.leave_steps()
         if agreement.is_first():
             report(cfg.out, console)
 
-    with results.reported(report_all) as seconds:
+    with results.reported(finished, report_all):
         training_jobs: dict[str, Callable[[Console], float]] = {
             name: functools.partial(train, name, cfg, data) for name in cfg.models
         }
-        seconds.update(jobs.run_jobs(training_jobs, console, one_by_one=mesh_of(data) is not None))
+        finished.update(jobs.run_jobs(training_jobs, console, one_by_one=mesh_of(data) is not None))
 
 
 def train(name: str, cfg: Config, data: classifier.Examples, console: Console) -> float:

@@ -79,7 +79,8 @@ def work(cfg: Config, console: Console) -> None:
         name, settings = name_of(model, shown), settings_of(model, shown, cfg)
         return lessons.train(cfg.out / name, runs.RUNS[model].model, settings, data, own, resume=cfg.resume)
 
-    with results.reported(lambda seconds: report(cfg.out, MODELS, INPUTS, name_of, seconds, console)) as seconds:
+    seconds: dict[str, float] = {}
+    with results.reported(seconds, lambda: report(cfg.out, MODELS, INPUTS, name_of, seconds, console)):
         trainings: dict[str, Callable[[Console], float]] = {
             name_of(m, shown): functools.partial(train, shown, m) for shown in INPUTS for m in MODELS
         }
