@@ -110,6 +110,10 @@ def test_in_a_notebook_an_output_is_replaced_and_lines_stay_lines(
     assert re.fullmatch(r"mlp ━+ +3/10 0:00:00 left [\d:-]+\n", third)
     assert sixth.count("━") == 2 * third.count("━")
     assert capsys.readouterr() == ("STEP 3\nSTEP 6\n", "")
+    # The lines of a job wait in its file for their turn.
+    file = io.StringIO()
+    JobConsole(console, file, bars(console), threading.Event()).print("STEP 9")
+    assert (file.getvalue(), capsys.readouterr()) == ("STEP 9\n", ("", ""))
 
 
 def test_the_bar_is_gone_at_the_end() -> None:
