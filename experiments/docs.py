@@ -1,4 +1,7 @@
-"""Put tables and figures that programs wrote into the README and the docs: `python -m experiments.docs`.
+"""Put tables and figures that programs wrote into the README and the docs.
+
+Takes a moment. For example, in the folder with README.md, docs/ and results/:
+    python -m experiments.docs
 
 A table stands between `<!-- table: results/ops/summary.md: forward -->`, a file and the title of a table in it, and
 `<!-- end -->`. What is between them is replaced by that table, or by a few rows of it, whose first cells follow the

@@ -1,4 +1,8 @@
-"""Draw the curves of a finished experiment anew: `python -m experiments.plot_results --out results/mnist`."""
+"""Draw the curves of a finished experiment anew.
+
+Takes seconds. For example:
+    python -m experiments.plot_results --out results/mnist
+"""
 
 from __future__ import annotations
 

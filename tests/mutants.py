@@ -122,7 +122,9 @@ MUTANTS = {
 
 
 def main(args: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m tests.mutants", description=__doc__.split("\n")[0])
+    about, example, _ = __doc__.split("\n\n", 2)
+    form = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser("python -m tests.mutants", description=about, epilog=example, formatter_class=form)
     parser.add_argument(
         "--tests", type=Path, nargs="+", default=theorems(), help="files of tests (default: of the theory)"
     )

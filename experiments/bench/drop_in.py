@@ -1,14 +1,15 @@
-"""Flax's own example models, trained with its batch norms and with ours: `python -m experiments.bench.drop_in`.
+"""Flax's own example models, trained with its batch norms and with ours.
 
-Needs Flax's sources beside this folder, and trains on real MNIST:
+Takes 3 minutes on 2 cores; docs/migrate.md has the results. For example:
+    pip download flax==0.12.8 --no-binary flax --no-deps --no-build-isolation
+    tar xzf flax-0.12.8.tar.gz
+    python -m experiments.bench.drop_in
 
-    pip download flax==0.12.8 --no-binary flax --no-deps --no-build-isolation && tar xzf flax-0.12.8.tar.gz
-
-The ResNet-18 of `examples/imagenet` (linen) and the CNN of `examples/mnist` (nnx), as they are, with SGD. Only the name
-`BatchNorm` that they find in Flax differs between the runs. Flax computes the variance in two ways, which are compared
-with each other as well: in single precision a difference in the last digit grows from step to step, for the nets have
-kinks, until nobody's curve is another's. In double precision they are equal. About 3 minutes on 2 cores. Writes
-`summary.json` and `summary.md`.
+It needs Flax's sources and real MNIST. The ResNet-18 of `examples/imagenet` (linen) and the CNN of `examples/mnist`
+(nnx), as they are, with SGD. Only the name `BatchNorm` that they find in Flax differs between the runs. Flax computes
+the variance in two ways, which are compared with each other as well: in single precision a difference in the last digit
+grows from step to step, for the nets have kinks, until nobody's curve is another's. In double precision they are equal.
+Writes `summary.json` and `summary.md`.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ import jaxbn.nnx
 from experiments.bench.flax_examples import classes, cross_entropy, require_sources
 from experiments.harness import config, program, results
 from experiments.harness.data import load_mnist
+from experiments.harness.progress import progress
 from experiments.harness.tables import Table, markdown
 
 LEARNING_RATE, MOMENTUM, STEPS, BATCH = 0.01, 0.9, 100, 64
@@ -48,7 +50,7 @@ class Options:
     sources: Path = Path("flax-0.12.8")
     """Flax's sources."""
     data_dir: Path | None = None
-    """A folder with the four official MNIST files, or a TFDS data directory; None to find or fetch the data."""
+    """A folder with MNIST's four files, or a TFDS data directory; without it the data is found or fetched."""
     out: Path = Path("results/drop_in")
     """The folder for the results."""
 
@@ -123,18 +125,20 @@ def work(options: Options, console: Console) -> None:
         "ResNet-18, linen": (resnet, jaxbn.linen.BatchNorm, flax.linen.BatchNorm),
         "CNN, nnx": (cnn, jaxbn.nnx.BatchNorm, flax.nnx.BatchNorm),
     }
-    rows = []
-    for dtype, (name, (make, ours, theirs)) in itertools.product((np.float32, np.float64), layers.items()):
-        with jax.enable_x64(dtype == np.float64):
-            images = jnp.asarray(mnist.train_images[: STEPS * BATCH].reshape(STEPS, BATCH, 28, 28, 1) / dtype(255))
-            labels = jnp.asarray(mnist.train_labels[: STEPS * BATCH].reshape(STEPS, BATCH).astype(np.int32))
-            curves = [
-                np.array(make(options.sources / "examples", norm, dtype)(zip(images, labels, strict=True)))
-                for norm in (ours, functools.partial(theirs, use_fast_variance=False), theirs)
-            ]
-        first, last = (f"{curves[0][i]:.4f}" for i in (0, -1))
-        apart = (f"{np.abs(curves[a] - curves[b]).max():.1e}" for a, b in itertools.combinations(range(3), 2))
-        rows.append([f"{name}, {dtype.__name__}", first, last, *apart])
+    rows, chosen = [], [*itertools.product((np.float32, np.float64), layers.items())]
+    with progress(console, "models", len(chosen)) as on_progress:
+        for dtype, (name, (make, ours, theirs)) in chosen:
+            with jax.enable_x64(dtype == np.float64):
+                images = jnp.asarray(mnist.train_images[: STEPS * BATCH].reshape(STEPS, BATCH, 28, 28, 1) / dtype(255))
+                labels = jnp.asarray(mnist.train_labels[: STEPS * BATCH].reshape(STEPS, BATCH).astype(np.int32))
+                curves = [
+                    np.array(make(options.sources / "examples", norm, dtype)(zip(images, labels, strict=True)))
+                    for norm in (ours, functools.partial(theirs, use_fast_variance=False), theirs)
+                ]
+            first, last = (f"{curves[0][i]:.4f}" for i in (0, -1))
+            apart = (f"{np.abs(curves[a] - curves[b]).max():.1e}" for a, b in itertools.combinations(range(3), 2))
+            rows.append([f"{name}, {dtype.__name__}", first, last, *apart])
+            on_progress(len(rows))
     heads = ["first", "last", "ours - Flax's stable", "ours - Flax's default", "Flax's stable - default"]
     table = Table(f"Loss of {STEPS} steps, and the largest difference of the curves", ["model", *heads], rows)
     text = markdown([table])

@@ -1,10 +1,12 @@
-"""What scikit-learn's and our preprocessing can do, how fast and how exact: `python -m experiments.bench.preprocess`.
+"""What scikit-learn's and our preprocessing can do, how fast and how exact.
+
+Takes a minute on 2 cores; docs/preprocessing.md has the results. For example:
+    python -m experiments.bench.preprocess
 
 On random data of MNIST's size that looks like it: 40 random factors and noise, clipped to [0, 1], 60,000 x 784 float32.
 Everyone gets arrays of their own kind, NumPy or JAX, and as many threads and what solver they choose. Timed in turn,
-median of 5 runs after a first one, which for ours includes the compilation. About a minute on 2 cores. Without
-scikit-learn (`pip install scikit-learn`) ours is alone.
-Writes `summary.json` and `summary.md`.
+median of 5 runs after a first one, which for ours includes the compilation. Without scikit-learn (`pip install
+scikit-learn`) ours is alone. Writes `summary.json` and `summary.md`.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ import numpy as np
 from rich.console import Console
 
 from experiments.harness import config, program, results
+from experiments.harness.progress import progress
 from experiments.harness.tables import Table, markdown
 from jaxbn.preprocess import fit_min_max, fit_pca, fit_standardize, fit_whiten, inverse_transform, transform
 
@@ -113,15 +116,17 @@ def seconds(run: Run) -> float:
     return time.perf_counter() - start
 
 
-def timings(x: np.ndarray) -> list[list[str]]:
+def timings(x: np.ndarray, console: Console) -> list[list[str]]:
     """A row per operation: ours, its first call, theirs, and how often ours fits into theirs."""
-    rows = []
-    for name, pair in operations(x).items():
-        jax.clear_caches()
-        runs = pair if PEERS else pair[:1]
-        first, *times = ([seconds(run) for run in runs] for _ in range(1 + REPEATS))
-        ours, *theirs = map(statistics.median, zip(*times, strict=True))
-        rows.append([name, *(f"{t:.2f}" for t in (ours, first[0], *theirs, *(their / ours for their in theirs)))])
+    rows, timed = [], operations(x)
+    with progress(console, "operations", len(timed), still=True) as on_progress:
+        for name, pair in timed.items():
+            jax.clear_caches()
+            runs = pair if PEERS else pair[:1]
+            first, *times = ([seconds(run) for run in runs] for _ in range(1 + REPEATS))
+            ours, *theirs = map(statistics.median, zip(*times, strict=True))
+            rows.append([name, *(f"{t:.2f}" for t in (ours, first[0], *theirs, *(their / ours for their in theirs)))])
+            on_progress(len(rows))
     return rows
 
 
@@ -148,7 +153,7 @@ def errors(x: np.ndarray) -> list[list[str]]:
     ]
 
 
-def measure() -> list[Table]:
+def measure(console: Console) -> list[Table]:
     """What each can do, how fast, and how exactly."""
     peers = ["scikit-learn"] if PEERS else []
     ratio = ["theirs / ours"] if PEERS else []
@@ -156,7 +161,7 @@ def measure() -> list[Table]:
     far = [[f"{name}, at an offset of 1e4", *row] for name, *row in errors(x + np.float32(1e4))]
     return [
         Table("What each can do", ["", "jaxbn", *(peer.__name__ for peer in PEERS)], abilities()),
-        Table(SECONDS, ["", "jaxbn", "first call", *peers, *ratio], timings(x)),
+        Table(SECONDS, ["", "jaxbn", "first call", *peers, *ratio], timings(x, console)),
         Table("Largest error against float64", ["", "jaxbn", *peers], errors(x) + far),
     ]
 
@@ -169,7 +174,7 @@ def main(args: list[str] | None = None) -> int:
 def work(options: Options, console: Console) -> None:
     """Measure, print and write the three tables."""
     config.require_writable("--out", options.out)
-    tables = measure()
+    tables = measure(console)
     text = markdown(tables)
     console.print(text, soft_wrap=True)
     results.write_summary(options.out, {"measured": {table.title: table.cells() for table in tables}}, text)

@@ -1,10 +1,12 @@
-"""Population statistics by several rules: `python -m experiments.bench.recalibration`.
+"""Population statistics by several rules.
+
+Takes seconds; docs/inference.md has the results. For example:
+    python -m experiments.bench.recalibration
 
 One feature, in batches of several kinds: the exact moments of all values, in float64; `jaxbn.inference.recalibrate`;
 PyTorch's `update_bn`, where it is installed (`pip install -e '.[peers]'`); and the rule that this and AIMET's
 `reestimate_bn_stats` follow, the plain average over batches of their means and unbiased variances. That rule counts a
-short batch like a long one, and leaves out what lies between the batches. Takes seconds. Writes `summary.json` and
-`summary.md`.
+short batch like a long one, and leaves out what lies between the batches. Writes `summary.json` and `summary.md`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Layers of batch norm as they stand in a net: `python -m experiments.bench.stack`.
+"""Layers of batch norm as they stand in a net.
+
+Made for accelerators; docs/speed.md has the results. For example:
+    python -m experiments.bench.stack --shapes 0 1 --rounds 5
 
 A training step, forward and backward, of `relu(norm(x))` four times over, on the device that JAX finds; ours beside
 Flax, Haiku, Equinox and Keras, and PyTorch (channels last), eagerly and with `torch.compile`. Unlike in
@@ -15,6 +18,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
@@ -29,6 +33,7 @@ from experiments.bench.opened import opened
 from experiments.bench.peers import norms
 from experiments.harness import config, program, results
 from experiments.harness.errors import UserError
+from experiments.harness.progress import progress
 from experiments.harness.tables import Table, markdown
 
 SHAPES = ((32, 56, 56, 64), (128, 14, 14, 1024), (8192, 4096), (128, 112, 112, 64), (256, 56, 56, 256))
@@ -148,11 +153,13 @@ def work(options: Options, console: Console) -> None:
     """Measure, and write the tables."""
     check(options)
     measured = []
-    for dtype in options.dtypes:
-        for number in options.shapes:
+    chosen = [*itertools.product(options.dtypes, options.shapes)]
+    with progress(console, "stack", len(chosen), still=True) as on_progress:
+        for dtype, number in chosen:
             measured.append(measure(SHAPES[number], dtype, options))
             micro = {name: round(t, 1) for name, t in measured[-1]["microseconds"].items()}
             console.print(f"{SHAPES[number]} {dtype} {micro}", soft_wrap=True)
+            on_progress(len(measured))
     text = markdown(table(measured, dtype) for dtype in options.dtypes)
     console.print("\n" + text, soft_wrap=True)
     results.write_summary(options.out, {"measured": measured}, text)

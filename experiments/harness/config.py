@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import io
+import re
 import sys
 import tempfile
 from collections.abc import Iterable, Sequence
@@ -19,6 +20,9 @@ from experiments.harness.errors import UserError
 
 T = TypeVar("T")
 
+# What is left out has its default: no `--no-resume` beside `--resume`, and no `None` to type.
+_ONE_WAY = (tyro.conf.FlagCreatePairsOff, tyro.conf.DisallowNone)
+
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
@@ -31,7 +35,7 @@ class Settings:
     out: Path = Path("results")
     """The folder for all results."""
     overwrite: bool = False
-    """Replace the results of an earlier run in that folder, as soon as there are new ones."""
+    """Replace earlier results in that folder, as soon as there are new ones."""
 
     def all_seeds(self) -> list[int]:
         """The seeds, one by one."""
@@ -53,7 +57,7 @@ class MnistSettings(Settings):
     """The settings of a program that needs MNIST."""
 
     data_dir: Path | None = None
-    """A folder with the four official MNIST files, or a TFDS data directory; None to find or fetch the data."""
+    """A folder with MNIST's four files, or a TFDS data directory; without it the data is found or fetched."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,7 +65,7 @@ class ResumableSettings(MnistSettings):
     """The settings of a program whose results come from training runs, each with a folder in `out`."""
 
     resume: bool = False
-    """Go on from the last checkpoints in the results folder, with results identical to those of an unbroken run."""
+    """Go on from the last checkpoints in that folder; the results are those of an unbroken run."""
 
     def settings_of_runs(self) -> dict[str, dict[str, Any]]:
         """For each run its settings, as JSON, by the name of its folder."""
@@ -98,13 +102,13 @@ def parse(config: type[T], args: Sequence[str] | None = None, *, prog: str, desc
     said = io.StringIO()
     try:
         with writing_output(), contextlib.redirect_stderr(said):
-            return tyro.cli(config, prog=prog, description=description, args=args)
+            return tyro.cli(config, prog=prog, description=description, args=args, config=_ONE_WAY)
     except SystemExit as stop:
         if stop.code in (0, None):
             with writing_output():
                 sys.stdout.flush()
             raise
-        raise UserError(f"{_first_paragraph(said.getvalue()).removesuffix('.')}; see `{prog} --help`.") from None
+        raise UserError(f"{_sentence(said.getvalue())}; see `{prog} --help`.") from None
 
 
 def require_at_least(name: str, value: int, least: int) -> None:
@@ -140,8 +144,20 @@ def require_writable(name: str, folder: Path) -> None:
         ) from None
 
 
+def _sentence(box: str) -> str:
+    """What is wrong, of the box that tyro draws around it, without a full stop."""
+    said = _first_paragraph(box).removesuffix(".")
+    # Below it in the box, the flag that has the wrong value, or flags like the unknown ones, with what they take.
+    flags = dict(re.findall(r"^\W {5}(--[\w-]+)(.*?)\W?$", box, re.MULTILINE))
+    if said.startswith("Unrecognized") and flags:
+        return f"{said} (similar: {', '.join(sorted(flags))})"
+    if (wrong := re.match(r"Error parsing (\S+): .*?(\[.*\]|'.*')$", said)) and wrong[1] in flags:
+        return f"`{wrong[1]}` must be {flags[wrong[1]].strip()}, got {wrong[2]}"
+    return said
+
+
 def _first_paragraph(box: str) -> str:
-    """The sentence in the box that tyro draws around an error, in plain ASCII where the output admits nothing else."""
+    """The sentence at the top of the box, whose frame is plain ASCII where the output admits nothing else."""
     words: list[str] = []
     for line in box.splitlines()[1:]:
         text = line.strip("│╭╮╰╯|+ ")

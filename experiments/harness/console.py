@@ -24,7 +24,9 @@ def make_console() -> Console:
     # Python has none where they are closed.
     sys.stdout, sys.stderr = (s or Path(os.devnull).open("w") for s in (sys.stdout, sys.stderr))  # noqa: SIM115
     output: Any = _Output()
-    plain = functools.partial(Console, file=output, highlight=False, emoji=False, markup=False)
+    # Not what the environment says: notebooks ask everything that they start for colours.
+    where: dict[str, Any] = {"file": output, "force_terminal": output.isatty(), "force_jupyter": False}
+    plain = functools.partial(Console, **where, highlight=False, emoji=False, markup=False)
     console = plain()
     return console if console.is_terminal else plain(width=_WIDTH_OF_A_LOG, soft_wrap=True)
 

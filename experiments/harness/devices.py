@@ -18,9 +18,9 @@ class Devices:
     """The flags of a program whose batches several devices can share, of one process or of several."""
 
     devices: int | None = None
-    """How many devices share each batch, those of all processes; None for one, and with --distributed for all."""
+    """How many devices, of all processes, share each batch; by default one, with --distributed all."""
     distributed: bool = False
-    """Be one of several processes with this same command; SLURM, Open MPI, Kubernetes and TPU pods are recognised."""
+    """Be one of several processes with this command; SLURM, Open MPI, Kubernetes, TPU pods are recognised."""
     coordinator_address: str | None = None
     """Where process 0 listens, HOST:PORT; this and the next two for a cluster that is not recognised."""
     process_count: int | None = None

@@ -36,8 +36,8 @@ def run(
     Args:
         config_class: as in `config.parse`.
         args: as in `config.parse`.
-        work: what to do with the configuration and a console. Its module is the program: `--help` shows the module's
-            docstring, and its name as in `python -m name`.
+        work: what to do with the configuration and a console. Its module is the program: `--help` shows the first two
+            paragraphs of the module's docstring, what it does and an example, and its name as in `python -m name`.
         goes_on: without being told, the program goes on where it was stopped; others do with `--resume`, if they can.
 
     Returns:
@@ -69,7 +69,8 @@ def _run(
         if args is None:
             stopping.begin(way_on)
             log.divert()
-        cfg = config.parse(config_class, args, prog=f"python -m {name}", description=module.__doc__ or "")
+        about = "\n\n".join((module.__doc__ or "").split("\n\n")[:2])
+        cfg = config.parse(config_class, args, prog=f"python -m {name}", description=about)
         # An attendant would repeat the process's own.
         if getattr(cfg, "distributed", False) and args is None and not link.take_up():
             attendant.become()

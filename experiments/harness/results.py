@@ -41,21 +41,18 @@ def write_summary(
 
 
 @contextlib.contextmanager
-def reported(report: Callable[[dict[str, float]], None]) -> Iterator[dict[str, float]]:
-    """Report the seconds of the runs that the block has finished, also after Ctrl-C: they deserve their table.
+def reported(finished: Mapping[str, Any], report: Callable[[], None]) -> Iterator[None]:
+    """Report the runs that the block has finished, also after Ctrl-C: they deserve their table.
 
     Args:
-        report: called at the end with the seconds by name, unless there are none.
-
-    Yields:
-        An empty dict, to be filled.
+        finished: filled by the block.
+        report: called at the end, unless nothing is finished.
     """
-    seconds: dict[str, float] = {}
     try:
-        yield seconds
+        yield
     finally:
-        if seconds:
-            report(seconds)
+        if finished:
+            report()
 
 
 def name_files(folder: Path, names: Iterable[str], console: Console) -> None:

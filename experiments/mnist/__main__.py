@@ -1,8 +1,11 @@
-"""The tutorial's four MNIST runs: `python -m experiments.mnist`.
+"""The tutorial's four MNIST runs.
+
+Takes under a minute on 2 cores; docs/tutorial.md has the results. For example:
+    python -m experiments.mnist --models conv-bn conv --seeds 10
 
 A dense and a convolutional network, each with and without batch norm, with the tutorial's own hyper-parameters, in its
-order and with its lines; then a table beside the numbers it printed, a plot and files. Less than a minute on 2 cores,
-and on the first run some seconds more for the data. `docs/tutorial.md` has the accuracies to expect.
+order and with its lines; then a table beside the numbers it printed, a plot and files. The first run takes
+some seconds more, for the data.
 """
 
 from __future__ import annotations
@@ -36,7 +39,7 @@ class Config(Devices, config.ResumableSettings):
     models: tuple[Literal["mlp-bn", "mlp", "conv-bn", "conv"], ...] = ("mlp-bn", "mlp", "conv-bn", "conv")
     """Which of the tutorial's runs to make, in which order."""
     steps: int | None = None
-    """Training steps of every run; None for the tutorial's 10000 (mlp) and 5000 (conv)."""
+    """Training steps of every run; by default the tutorial's 10000 (mlp) and 5000 (conv)."""
     seeds: int = 1
     """How many seeds to train, together; mean and standard deviation are reported."""
     out: Path = Path("results/mnist")
@@ -88,16 +91,18 @@ def check(cfg: Config) -> None:
 def run_all(cfg: Config, data: classifier.Examples, console: Console) -> None:
     """Train all models, then report."""
 
-    def report_all(_seconds: dict[str, float]) -> None:
+    finished: dict[str, float] = {}
+
+    def report_all() -> None:
         activity.leave_steps()
         if agreement.is_first():
             report(cfg.out, console)
 
-    with results.reported(report_all) as seconds:
+    with results.reported(finished, report_all):
         training_jobs: dict[str, Callable[[Console], float]] = {
             name: functools.partial(train, name, cfg, data) for name in cfg.models
         }
-        seconds.update(jobs.run_jobs(training_jobs, console, one_by_one=mesh_of(data) is not None))
+        finished.update(jobs.run_jobs(training_jobs, console, one_by_one=mesh_of(data) is not None))
 
 
 def train(name: str, cfg: Config, data: classifier.Examples, console: Console) -> float:

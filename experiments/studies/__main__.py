@@ -1,4 +1,7 @@
-"""All studies: `python -m experiments.studies` lists them, `--all` runs them one after another.
+"""List all studies, or run them one after another.
+
+docs/studies.md has the results. For example:
+    python -m experiments.studies --only rank ema_noise
 
 What is finished is left as it is, so that the same command goes on where it was stopped. Writes a folder for each
 study, `REPORT.md`, and `report.html`, one file with all predictions and figures.
@@ -37,7 +40,7 @@ class Config:
     overwrite: bool = False
     """Run finished studies again, and replace their results as soon as there are new ones."""
     data_dir: Path | None = None
-    """A folder with the four official MNIST files, or a TFDS data directory; None to find or fetch the data."""
+    """A folder with MNIST's four files, or a TFDS data directory; without it the data is found or fetched."""
 
 
 def main(args: list[str] | None = None) -> int:

@@ -1,4 +1,7 @@
-"""How noisy are a batch's statistics? `python -m experiments.studies.batch_noise`.
+"""How noisy are a batch's statistics?
+
+Takes 20 seconds on 2 cores; docs/studies.md has the results. For example:
+    python -m experiments.studies.batch_noise --seeds 3 --out results/try
 
 Mean and standard deviation of a batch of M values scatter about those of all values, mu and sigma. For independent
 values with excess kurtosis k, to first order in 1/M,
@@ -14,7 +17,7 @@ the expansion no longer holds: it is shown, and not judged.
 
 Source: derived, by the delta method. Expected, for M = 16 to 256: the median feature within 2 % of each spread and
 within 0.2 % of the mean standard deviation, as means over the seeds; in every seed 95 % of the features within 5 % of
-each spread. Takes 20 seconds on 2 cores. Writes `summary.md`, `summary.json` and `batch_noise.png`.
+each spread. Writes `summary.md`, `summary.json` and `batch_noise.png`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Do a layer's inputs hold still with batch norm? `python -m experiments.studies.covariate_shift`.
+"""Do a layer's inputs hold still with batch norm?
+
+Takes 2 minutes on 2 cores; docs/studies.md has the results. For example:
+    python -m experiments.studies.covariate_shift --seeds 1 --out results/try
 
 Figure 1 of Ioffe and Szegedy, "Batch Normalization", arXiv 1502.03167, section 4.1: a net 784-100-100-100-10 of sigmoid
 units with initial kernels of N(0, 0.05) is trained on binary images of MNIST for 50,000 steps of 60 images, with and
@@ -10,7 +13,7 @@ at least .960 with batch norm, at most .90 without, 6 points between them, and m
 beside their spread (pilots: .969, .825, 14 points, 16 times). But it is a matter of the rate: at rate 1, also shown, at
 most 1.5 points are between them after 10,000 steps (0.3), and the medians drift but 1.5 times less.
 
-Takes 2 minutes on 2 cores. Writes `summary.md`, `summary.json` and `covariate_shift.png`.
+Writes `summary.md`, `summary.json` and `covariate_shift.png`.
 """
 
 from __future__ import annotations

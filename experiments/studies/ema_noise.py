@@ -1,4 +1,7 @@
-"""How noisy is a running mean? `python -m experiments.studies.ema_noise`.
+"""How noisy is a running mean?
+
+Takes 5 seconds on 2 cores; docs/studies.md has the results. For example:
+    python -m experiments.studies.ema_noise --seeds 3 --out results/try
 
 A running mean with momentum m, the weight of the old value, is a weighted sum of the means of all batches so far, of B
 values each. For independent values with standard deviation sigma, its own standard deviation becomes
@@ -7,8 +10,8 @@ values each. For independent values with standard deviation sigma, its own stand
 
 from `sum((1 - m)**2 * m**(2 i)) = (1 - m) / (1 + m)` and a variance of `sigma**2 / B` of each batch mean. The running
 variance has the mean of the batch variances, `(B - 1) / B * sigma**2`, or `sigma**2` with `ddof=1`. Expected: within
-5 % of the spread for momenta of 0.1, 0.9 and 0.99, within 0.5 % of the variances. Takes 5 seconds on 2 cores. Writes
-`summary.md`, `summary.json` and `ema_noise.png`.
+5 % of the spread for momenta of 0.1, 0.9 and 0.99, within 0.5 % of the variances. Writes `summary.md`, `summary.json`
+and `ema_noise.png`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Which learning rates are too large? `python -m experiments.studies.least_squares`.
+"""Which learning rates are too large?
+
+Takes 10 seconds on 2 cores; docs/studies.md has the results. For example:
+    python -m experiments.studies.least_squares --seeds 3 --out results/try
 
 Gradient descent on a least squares problem diverges as soon as the learning rate is above 2 / L, with L the largest
 eigenvalue of the covariance of the inputs. With batch norm between the weights and the scale, it converges for any
@@ -8,8 +11,7 @@ the rate that counts falls as 1 / rate, so that ten times the rate takes ten tim
 Cai, Li and Shen, "A quantitative analysis of the effect of batch normalization on gradient descent", ICML 2019, arXiv:
 1810.00122, section 3. Expected: without batch norm the error grows at 2.01 / L and vanishes at 1.99 / L; with it, it
 vanishes at all rates from 1e-2 to 1e4 times 1 / L within a million steps, and the last of them takes 10 times as long
-as the one before, within 5 %. In float64. Takes 10 seconds on 2 cores. Writes `summary.md`, `summary.json` and
-`least_squares.png`.
+as the one before, within 5 %. In float64. Writes `summary.md`, `summary.json` and `least_squares.png`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Does normalising make samples orthogonal? `python -m experiments.studies.orthogonality`.
+"""Does normalising make samples orthogonal?
+
+Takes 40 seconds on 2 cores; docs/studies.md has the results. For example:
+    python -m experiments.studies.orthogonality --seeds 5 --out results/try
 
 A batch of n samples goes through random dense layers, each followed by a norm that divides every feature by its root
 mean square over the batch, without centring it. With depth the samples become orthogonal: the orthogonality gap of the
@@ -13,9 +16,8 @@ stays above `1 / sqrt(n (n - 1))`), and ReLU, whose values are not negative: slo
 The norm is `jaxbn.normalize` with a mean of 0 and the second moment, from `jaxbn.batch_moments`, as its variance.
 
 Source: Daneshmand, Joudaki and Bach, "Batch normalization orthogonalizes representations in deep random networks",
-NeurIPS 2021, figure 2b, whose slope is -0.46. Expected: between -0.53 and -0.47 for the mean of 20
-seeds, between -0.56 and -0.45 for each of them. Takes 40 seconds on 2 cores. Writes `summary.md`, `summary.json` and
-`orthogonality.png`.
+NeurIPS 2021, figure 2b, whose slope is -0.46. Expected: between -0.53 and -0.47 for the mean of 20 seeds, between -0.56
+and -0.45 for each of them. Writes `summary.md`, `summary.json` and `orthogonality.png`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""How many directions are left in a deep net? `python -m experiments.studies.rank`.
+"""How many directions are left in a deep net?
+
+Takes 10 seconds on 2 cores; docs/studies.md has the results. For example:
+    python -m experiments.studies.rank --seeds 5 --out results/try
 
 A batch goes through 200 random dense layers of 32 features. Without batch norm all samples end up on one line, whatever
 they were, and nothing can be learned from them any more. With batch norm, at least sqrt(width) directions stay, here 6:
@@ -10,9 +13,9 @@ rescaled as a whole, or the values would underflow; that changes no ratio of sin
 activation the collapse is slower: there the stable rank is shown, and not judged.
 
 Source: Daneshmand, Kohler, Bach, Hofmann and Lucchi, "Batch normalization provably avoids rank collapse for randomly
-initialised deep networks", NeurIPS 2020 (as others cite it). Expected: with batch norm 9 to
-11 directions without an activation, 31 or 32 with ReLU; without batch norm, ReLU, a stable rank below 1.05. Takes 10
-seconds on 2 cores. Writes `summary.md`, `summary.json` and `rank.png`.
+initialised deep networks", NeurIPS 2020 (as others cite it). Expected: with batch norm 9 to 11 directions without an
+activation, 31 or 32 with ReLU; without batch norm, ReLU, a stable rank below 1.05. Writes `summary.md`, `summary.json`
+and `rank.png`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""How fast do weights turn? `python -m experiments.studies.spherical_motion`.
+"""How fast do weights turn?
+
+Takes 30 seconds on 2 cores; docs/studies.md has the results. For example:
+    python -m experiments.studies.spherical_motion --seeds 3 --out results/try
 
 Weights before batch norm have a direction and a length, and only the direction matters. Gradients, at a right angle to
 the weights, make them longer; weight decay makes them shorter. Where the two balance, the angle by which the weights of
@@ -11,8 +14,8 @@ Wan et al., "Spherical motion dynamics", NeurIPS 2021 (SGD); Kosson et al., "Rot
 arXiv:2305.17212 (AdamW). It is a law about the mean square: the median over units is smaller.
 
 Expected: the root mean square over units and the last 1,000 of 6,000 steps is within 3 % of it for SGD, 0.03162 rad
-without and 0.02294 with momentum, and within 5 % for AdamW. Takes half a minute on 2 cores. Writes `summary.md`,
-`summary.json` and `spherical_motion.png`.
+without and 0.02294 with momentum, and within 5 % for AdamW. Writes `summary.md`, `summary.json` and
+`spherical_motion.png`.
 """
 
 from __future__ import annotations

@@ -4,8 +4,9 @@ import ast
 
 from tests.sources import ROOT
 
-# A host; names of a table; names that a pattern admits; names of modules. None of them is part of a path.
+# The start of a name; a host; names of a table; names that a pattern admits; names of modules. None is part of a path.
 OF_FREE_TEXT = {
+    ("__main__.py", "part"),
     ("harness/devices.py", "coordinator_address"),
     ("bench/training/__main__.py", "frameworks"),
     ("bench/training/__main__.py", "norms"),

@@ -24,7 +24,9 @@ KINDS = (WORKS, NAMED, OWN, FAILED)
 
 
 def main():
-    parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__.split("\n")[0])
+    about, example, _ = __doc__.split("\n\n", 2)
+    form = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser("python -m tests.fuzz", description=about, epilog=example, formatter_class=form)
     parser.add_argument("--cases", type=int, default=1000, help="how many (default: 1000)")
     parser.add_argument("--seed", type=int, default=None, help="that of an earlier run makes the same cases")
     parser.add_argument(

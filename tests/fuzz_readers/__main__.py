@@ -1,4 +1,6 @@
-"""Random damage for everything that reads files: `python -m tests.fuzz_readers --cases 10000 --seed 0`.
+"""Random damage for everything that reads files.
+
+    python -m tests.fuzz_readers --cases 10000 --seed 0
 
 Each of the cases is one damaged file for one of the readers, in turn. It must be read right, or be refused in the
 reader's own words: a crash, another error, other data, more than 256 MB of memory or a minute of silence end the run
@@ -21,9 +23,13 @@ MEGABYTES, SECONDS = 256, 60
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m tests.fuzz_readers", description=__doc__)
-    parser.add_argument("--cases", type=int, default=10_000, help="in all")
-    parser.add_argument("--seed", type=int, default=0)
+    about, example, _ = __doc__.split("\n\n", 2)
+    form = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(
+        "python -m tests.fuzz_readers", description=about, epilog=example, formatter_class=form
+    )
+    parser.add_argument("--cases", type=int, default=10_000, help="in all (default: 10000)")
+    parser.add_argument("--seed", type=int, default=0, help="of the damages (default: 0)")
     args = parser.parse_args()
     print(f"seed {args.seed}", flush=True)
     begun = time.monotonic()

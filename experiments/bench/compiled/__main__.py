@@ -1,4 +1,7 @@
-"""What compilers for TPUs and GPUs make of everyone's batch norm: `python -m experiments.bench.compiled --target h100`.
+"""What compilers for TPUs and GPUs make of everyone's batch norm.
+
+Takes 2 minutes on 2 cores; docs/speed.md has the results. For example:
+    python -m experiments.bench.compiled --target tpu-v5e
 
 Nothing is run on a device, and none is needed: the programs are compiled ahead of time, by the TPU's or the GPU's own
 compiler, for a TPU v5e or v6e or an H100 that is not here, and their text is read. Ours beside Flax, Haiku and Equinox,
@@ -14,7 +17,7 @@ With `--nets` one training step of whole nets instead: Flax's ResNets, of Flax's
 `experiments.bench.drop_in`), batch 64, 224x224, bfloat16, or the four of `experiments.mnist`, with one seed and with
 ten in one program.
 
-Needs `pip install -e '.[aot-tpu]'` or `'.[aot-cuda]'`. About 2 minutes on 2 cores for a target. Writes `summary.json`,
+The 2 minutes are those of one target. Needs `pip install -e '.[aot-tpu]'` or `'.[aot-cuda]'`. Writes `summary.json`,
 `summary.md` and `compiled.png`, or `nets.json` and `nets.md`, to a folder for every target, and beside these folders a
 `summary.md` of all targets that are there.
 """
@@ -36,6 +39,7 @@ from experiments.bench.flax_examples import require_sources
 from experiments.harness import config, files, program, results
 from experiments.harness.environment import describe_environment
 from experiments.harness.errors import UserError
+from experiments.harness.progress import progress
 from experiments.harness.tables import markdown
 
 SHAPES: tuple[tuple[tuple[int, ...], str], ...] = (
@@ -93,18 +97,22 @@ def work(options: Options, console: Console) -> None:
     )
     if options.nets:
         found: Any = {}
-        for net in options.nets:
-            rows = mnist_nets() if net == "mnist" else resnets(int(net.removeprefix("resnet")), options.sources)
-            found[net] = {row: compiled(step, arguments, target, there) for row, step, arguments in rows}
-            seconds = {row: n["seconds"] for row, n in found[net].items()}
-            console.print(f"{net} {seconds}", soft_wrap=True)
+        with progress(console, options.target, len(options.nets), still=True) as on_progress:
+            for number, net in enumerate(options.nets, 1):
+                rows = mnist_nets() if net == "mnist" else resnets(int(net.removeprefix("resnet")), options.sources)
+                found[net] = {row: compiled(step, arguments, target, there) for row, step, arguments in rows}
+                seconds = {row: n["seconds"] for row, n in found[net].items()}
+                console.print(f"{net} {seconds}", soft_wrap=True)
+                on_progress(number)
         text, name = markdown(nets_table(net, rows) for net, rows in found.items()), "nets"
     else:
         found, name = [], "summary"
-        for shape, dtype in (SHAPES[number] for number in options.shapes):
-            found += measure(shape, dtype, target, there)
-            seconds = {name: n["seconds"] for name, n in found[-1]["layers"].items()}
-            console.print(f"{shape} {dtype} {seconds}", soft_wrap=True)
+        with progress(console, options.target, len(options.shapes), still=True) as on_progress:
+            for number, (shape, dtype) in enumerate((SHAPES[number] for number in options.shapes), 1):
+                found += measure(shape, dtype, target, there)
+                seconds = {name: n["seconds"] for name, n in found[-1]["layers"].items()}
+                console.print(f"{shape} {dtype} {seconds}", soft_wrap=True)
+                on_progress(number)
         text = tables(found)
         draw(out / "compiled.png", found)
     console.print("\n" + text, soft_wrap=True)

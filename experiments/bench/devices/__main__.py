@@ -1,11 +1,14 @@
-"""What batch norm costs on several devices: `python -m experiments.bench.devices`.
+"""What batch norm costs on several devices.
+
+Takes a minute on 2 cores; docs/speed.md has the results. For example:
+    python -m experiments.bench.devices --shape 64 100 --ways jit pmap
 
 The devices are those of a CPU: a process that sees one and a process that sees four take turns. Ours beside Flax's
 layer, default and with `use_fast_variance=False`, in training, float32, forward and backward: the gradients by data,
 scale and bias of a loss of the output. With `jit` the batch lies on one device, whatever the process sees, with
 `jit-sharded` on all. In `shard_map`, with and without its check, in `pmap`, and in `vmap`, of four members on one
 device, the layers have an `axis_name`. Medians over rounds, compilation apart, and the others' times as multiples of
-ours. Collectives are counted in the compiled programs. About a minute on 2 cores, on which four devices are noisy.
+ours. Collectives are counted in the compiled programs. Four devices on 2 cores are noisy.
 Writes `summary.json` and `summary.md`.
 """
 
@@ -25,6 +28,7 @@ from experiments.bench.ways import LAYERS, MEMBERS, MODES
 from experiments.harness import config, program, results
 from experiments.harness.environment import describe_environment
 from experiments.harness.errors import UserError
+from experiments.harness.progress import progress
 from experiments.harness.tables import Table, markdown
 
 SEEN = (1, MEMBERS)
@@ -49,7 +53,7 @@ class Options:
 
 def measure(options: Options, console: Console) -> tuple[list[dict[str, Any]], dict[str, object]]:
     """What `prepare` tells of every way and layer, with the milliseconds of all rounds; the environment."""
-    with processes(SEEN) as pools:
+    with processes(SEEN) as pools, progress(console, "rounds", options.rounds, still=True) as on_progress:
         environment = pools[1].submit(describe_environment).result()
         measured = {n: pool.submit(prepare, options.shape, options.ways).result() for n, pool in pools.items()}
         for number in range(options.rounds):
@@ -58,6 +62,7 @@ def measure(options: Options, console: Console) -> tuple[list[dict[str, Any]], d
                 for m in measured[n]:
                     m.setdefault("milliseconds", []).append(times[m["way"], m["layer"]])
             console.print(f"round {number + 1} of {options.rounds}")
+            on_progress(number + 1)
     return [m for n in SEEN for m in measured[n]], environment
 
 

@@ -1,4 +1,7 @@
-"""What folding gains at inference: `python -m experiments.bench.inference`.
+"""What folding gains at inference.
+
+docs/inference.md has the results. This takes 4 minutes on 2 cores:
+    python -m experiments.bench.inference --rounds 5
 
 Nets in evaluation with their batch norms, and after `jaxbn.inference.fold`: the tutorial's, Flax's ResNet-18 and -50
 (of Flax's sources, see `experiments.bench.drop_in`) and a depthwise net, in batches of 1, 8 and 64, in float32 and
@@ -12,6 +15,7 @@ read, as in `experiments.bench.compiled`; to a folder of its own.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
@@ -30,6 +34,7 @@ from experiments.harness import config, program, results
 from experiments.harness.environment import describe_environment
 from experiments.harness.errors import UserError
 from experiments.harness.placement import on_cpu
+from experiments.harness.progress import progress
 from experiments.harness.tables import Table, markdown
 from experiments.tutorial.nets import CELLS, CHANNELS_LAST
 from jaxbn.inference import fold
@@ -85,11 +90,13 @@ def work(options: Options, console: Console) -> None:
         console.print(f"Nothing is run on a device: these are programs compiled for {options.target}.")
         environment["device"] = f"{options.target}, compiled for, not run"
     measured = []
-    for name in options.nets:
-        for dtype in options.dtypes:
+    chosen = [*itertools.product(options.nets, options.dtypes)]
+    with progress(console, "inference", len(chosen), still=True) as on_progress:
+        for number, (name, dtype) in enumerate(chosen, 1):
             for row in read(name, dtype):
                 measured.append({"net": name, "dtype": dtype, **row})
                 console.print(f"{name}, {dtype}: {row}", soft_wrap=True)
+            on_progress(number)
     table = (times_table if options.target == "here" else programs_table)(measured)
     table.show([], console)
     results.write_summary(out, {"measured": measured}, markdown([table]), environment=environment)

@@ -1,4 +1,7 @@
-"""How fast every framework's batch norm is: `python -m experiments.bench.ops`.
+"""How fast every framework's batch norm is.
+
+docs/speed.md has the results. This takes 4 minutes on 2 cores:
+    python -m experiments.bench.ops --dtypes float32 --rounds 3
 
 Training forward, the same with the backward pass, and evaluation; ours beside Flax, Haiku, Equinox, Keras and PyTorch,
 beside the floor: the time to move the bytes that must be moved (forward 3 times the data, with the backward pass 8,
@@ -12,6 +15,7 @@ installed are left out (`pip install -e '.[peers]'`). Writes `summary.json`, `su
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,6 +30,7 @@ from experiments.bench.ops.torch_calls import torch_calls
 from experiments.bench.peers import norms
 from experiments.harness import config, program, results
 from experiments.harness.errors import UserError
+from experiments.harness.progress import progress
 
 SHAPES = (
     (64, 100),
@@ -109,13 +114,14 @@ def work(options: Options, console: Console) -> None:
     """Measure, and write the tables."""
     check(options)
     measured = []
-    for number in options.shapes:
-        for dtype in options.dtypes:
-            for mode in PASSES:
-                measured.append(measure(SHAPES[number], dtype, mode, options))
-                way = measured[-1]["microseconds"]["in a loop"]
-                micro = {name: round(t, 1) for name, t in way.items()}
-                console.print(f"{SHAPES[number]} {dtype} {mode} {micro}", soft_wrap=True)
+    chosen = [*itertools.product(options.shapes, options.dtypes, PASSES)]
+    with progress(console, "ops", len(chosen), still=True) as on_progress:
+        for number, dtype, mode in chosen:
+            measured.append(measure(SHAPES[number], dtype, mode, options))
+            way = measured[-1]["microseconds"]["in a loop"]
+            micro = {name: round(t, 1) for name, t in way.items()}
+            console.print(f"{SHAPES[number]} {dtype} {mode} {micro}", soft_wrap=True)
+            on_progress(len(measured))
     text = tables(measured)
     console.print("\n" + text, soft_wrap=True)
     results.write_summary(options.out, {"measured": measured}, text)

@@ -1,4 +1,7 @@
-"""What batch norm costs on many devices: `python -m experiments.bench.scaling`.
+"""What batch norm costs on many devices.
+
+Takes 6 minutes on 2 cores; docs/scaling.md has the results. For example:
+    python -m experiments.bench.scaling --parts times --devices 1 4
 
 Ours beside Flax's layer, default and with `use_fast_variance=False`. Four parts:
 
@@ -14,7 +17,7 @@ Ours beside Flax's layer, default and with `use_fast_variance=False`. Four parts
 - paper: what the statistics of a ResNet-50 cost in a step on 1,024 chips, by the published latency and bandwidth of
   their interconnects; `experiments/bench/scaling/interconnects.py` has formula, constants and sources.
 
-About 6 minutes on 2 cores. Writes `summary.json` and `summary.md`.
+Writes `summary.json` and `summary.md`.
 """
 
 from __future__ import annotations
@@ -35,6 +38,7 @@ from experiments.bench.scaling.training import prepare, turn
 from experiments.harness import config, program, results
 from experiments.harness.environment import describe_environment
 from experiments.harness.errors import UserError
+from experiments.harness.progress import progress
 from experiments.harness.tables import Table, markdown
 
 Part = Literal["times", "collectives", "tpu", "paper"]
@@ -68,7 +72,7 @@ class Options:
 def measure(options: Options, console: Console) -> list[dict[str, Any]]:
     """What `prepare` tells of every kind, number of devices and layer, with the times of all rounds."""
     most = max(options.devices)
-    with processes(options.devices) as pools:
+    with processes(options.devices) as pools, progress(console, "rounds", options.rounds, still=True) as on_progress:
         measured = {}
         for n, pool in pools.items():
             batches = {"strong": options.batch, "weak": options.batch // most * n}
@@ -79,6 +83,7 @@ def measure(options: Options, console: Console) -> list[dict[str, Any]]:
                     for m in measured[n]:
                         m.setdefault(clock, []).append(times[m["kind"], m["layer"]])
             console.print(f"round {number + 1} of {options.rounds}")
+            on_progress(number + 1)
     found = [m for n in options.devices for m in measured[n]]
     one = {m["layer"]: m["variables"] for m in measured[options.devices[0]] if m["kind"] == "strong"}
     for m in found:
@@ -132,9 +137,11 @@ def work(options: Options, console: Console) -> None:
         with processes((SEEN,)) as pools:
             places.append(pools[SEEN].submit(here).result())
     if "tpu" in options.parts and compiler_is_there():
-        for topology in options.topologies:
-            places.append(compiled_for(topology))
-            console.print(f"{topology}: {places[-1].get('failed', 'compiled')}")
+        with progress(console, "topologies", len(options.topologies)) as on_progress:
+            for number, topology in enumerate(options.topologies, 1):
+                places.append(compiled_for(topology))
+                console.print(f"{topology}: {places[-1].get('failed', 'compiled')}")
+                on_progress(number)
     elif "tpu" in options.parts:
         notes.append(f"Without TPUs, whose compiler is not installed; `pip install -e '.[{TPU.extra}]'`.")
     if places:

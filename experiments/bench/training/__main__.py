@@ -1,4 +1,7 @@
-"""How many steps per second a whole training loop makes: `python -m experiments.bench.training`.
+"""How many steps per second a whole training loop makes.
+
+Takes 2 minutes on 2 cores; docs/speed.md has the results. For example:
+    python -m experiments.bench.training --models mlp-bn --frameworks jaxbn Flax
 
 The four models of `experiments.mnist` with batches of 64: our loop beside a plain one in Flax (a jitted step per batch,
 fed from NumPy), PyTorch eagerly and with `torch.compile`, and `fit` of Keras on JAX; each as its users write it, the
@@ -30,6 +33,7 @@ from experiments.bench.training import loops, resnet_steps, torch_loop
 from experiments.bench.training.loops import Trainer
 from experiments.harness import config, program, results
 from experiments.harness.errors import UserError
+from experiments.harness.progress import progress
 from experiments.harness.tables import Table, markdown
 
 TEN = "jaxbn, ten seeds"
@@ -155,20 +159,23 @@ def work(options: Options, console: Console) -> None:
     # What is compiled is measured, whatever an earlier run has left.
     jax.config.update("jax_enable_compilation_cache", val=False)
     measured, nets = [], []
-    for model in options.models:
-        measured.append(measure(model, options))
-        times = {name: f"{t:.3f} ms" for name, t in measured[-1]["milliseconds"].items()}
-        console.print(f"{model} {times}", soft_wrap=True)
-    for depth in options.resnets:
-        images = jax.ShapeDtypeStruct((options.batch, options.pixels, options.pixels, 3), jnp.dtype(options.dtype))
-        rounds, compilations = options.rounds, options.compilations
-        nets.append(
-            resnet_steps.measure(
-                options.sources, depth, options.norms, images, rounds=rounds, compilations=compilations
+    with progress(console, "training", len(options.models) + len(options.resnets), still=True) as on_progress:
+        for model in options.models:
+            measured.append(measure(model, options))
+            times = {name: f"{t:.3f} ms" for name, t in measured[-1]["milliseconds"].items()}
+            console.print(f"{model} {times}", soft_wrap=True)
+            on_progress(len(measured))
+        for depth in options.resnets:
+            images = jax.ShapeDtypeStruct((options.batch, options.pixels, options.pixels, 3), jnp.dtype(options.dtype))
+            rounds, compilations = options.rounds, options.compilations
+            nets.append(
+                resnet_steps.measure(
+                    options.sources, depth, options.norms, images, rounds=rounds, compilations=compilations
+                )
             )
-        )
-        seconds = {name: n["seconds"] for name, n in nets[-1]["norms"].items()}
-        console.print(f"ResNet-{depth} {seconds}", soft_wrap=True)
+            seconds = {name: n["seconds"] for name, n in nets[-1]["norms"].items()}
+            console.print(f"ResNet-{depth} {seconds}", soft_wrap=True)
+            on_progress(len(measured) + len(nets))
     text = markdown([*(tables(measured) if measured else []), *map(resnet_steps.table, nets)])
     console.print("\n" + text, soft_wrap=True)
     results.write_summary(options.out, {"measured": measured, "resnets": nets}, text)

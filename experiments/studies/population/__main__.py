@@ -1,4 +1,7 @@
-"""Population statistics for running ones: how many images do they take? `python -m experiments.studies.population`.
+"""Population statistics for running ones: how many images do they take?
+
+Takes 4 minutes on 2 cores; docs/studies.md has the results. For example:
+    python -m experiments.studies.population --seeds 1 --out results/try
 
 A dense net with batch norm, 784-100-100-10, and the tutorial's convolutional one are trained on MNIST, and evaluated
 with statistics of other sources: running averages of several decays, `jaxbn.inference.recalibrate` on so many training
@@ -6,8 +9,8 @@ images, eight draws each, and on all of them; for training batches of 2 to 128 i
 
 Claimed by Wu and Johnson, "Rethinking 'Batch' in BatchNorm", arXiv 2105.07576, section 3: 1,000 samples are enough.
 Predicted: the worst of eight draws of 1,000 is within 0.3 points of all 55,000, the mean of draws of 64 is not; the
-convolutional net, whose every image is hundreds of samples, needs 64. Takes about 4 minutes on 2 cores. Writes
-`summary.md`, `summary.json` and `population.png`.
+convolutional net, whose every image is hundreds of samples, needs 64. Writes `summary.md`, `summary.json` and
+`population.png`.
 """
 
 from __future__ import annotations

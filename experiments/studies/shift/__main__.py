@@ -1,4 +1,7 @@
-"""Does recalibration undo a shift of the images? `python -m experiments.studies.shift`.
+"""Does recalibration undo a shift of the images?
+
+Takes 1 minute on 2 cores; docs/studies.md has the results. For example:
+    python -m experiments.studies.shift --seeds 1 --out results/try
 
 A dense net with batch norm, 784-100-100-10, and the tutorial's convolutional one are trained on clean images of MNIST
 and tested on corrupted ones: with their running statistics, and recalibrated by `jaxbn.inference.recalibrate` on 2,000
@@ -12,7 +15,7 @@ affine change of the pixels is undone to 0.1 by a net whose first layer is dense
 images of one class, the dense net loses at least 50 on that class (80). There is no telling what a single corruption
 costs: nets differ by tens of points.
 
-Takes 1 minute on 2 cores. Writes `summary.md`, `summary.json` and `shift.png`.
+Writes `summary.md`, `summary.json` and `shift.png`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Batch norm where batches are small, or not drawn at random: `python -m experiments.studies.small_batch`.
+"""Batch norm where batches are small, or not drawn at random.
+
+Takes 3 minutes on 2 cores; docs/studies.md has the results. For example:
+    python -m experiments.studies.small_batch --steps 500 --out results/try
 
 A dense net, 784-100-100-10, is trained on MNIST with batches of 2 to 64 images, drawn at random, or each of one pair of
 classes: 0 and 1, 2 and 3, and so on. It has batch norm, ghost groups in batches of 32, or renorm, whose limits widen to
@@ -6,8 +9,8 @@ classes: 0 and 1, 2 and 3, and so on. It has batch norm, ghost groups in batches
 4,000 training images drawn at random. The learning rate is 0.1 for a batch of 32, and in proportion to the batch.
 
 Claimed by Ioffe, "Batch renormalization", NIPS 2017: with small batches and with batches that are not drawn at random,
-batch norm is worse, and renorm makes good most of it. Predicted: what the verdicts say. Takes about 3 minutes on 2
-cores. Writes `summary.md`, `summary.json` and `small_batch.png`.
+batch norm is worse, and renorm makes good most of it. Predicted: what the verdicts say. Writes `summary.md`,
+`summary.json` and `small_batch.png`.
 """
 
 from __future__ import annotations

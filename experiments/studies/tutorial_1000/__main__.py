@@ -1,4 +1,7 @@
-"""Why does the tutorial read 58 % at step 1,000? `python -m experiments.studies.tutorial_1000`.
+"""Why does the tutorial read 58 % at step 1,000?
+
+Takes 8 minutes on 2 cores; docs/studies.md has the results. For example:
+    python -m experiments.studies.tutorial_1000 --seeds 5 --out results/try
 
 The tutorial's convolutional net with batch norm is read in evaluation mode at every 500 steps, as the tutorial reads it
 at every 1,000, with running statistics of several kinds. They have no part in training: of one net, all are kept at
@@ -6,8 +9,8 @@ once. Its own, of decay 0.999, still hold `0.999**1000`, 37 %, of their start at
 
 Predicted (`jaxbn.inference.recalibrate`, 20 seeds): at step 1,000 its own statistics cost every seed accuracy, 4 to 12
 points in the mean; without what they hold of their start, within 1 point of recalibrated statistics; recalibrated,
-every seed is within 0.3 points of the test set's own statistics. `diagnose` names the cause. Takes 8 minutes on 2
-cores. Writes `summary.md`, `summary.json` and `tutorial_1000.png`.
+every seed is within 0.3 points of the test set's own statistics. `diagnose` names the cause. Writes `summary.md`,
+`summary.json` and `tutorial_1000.png`.
 """
 
 from __future__ import annotations

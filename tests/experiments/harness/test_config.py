@@ -26,6 +26,8 @@ class Config:
     """How long."""
     rate: float = 0.1
     """How fast."""
+    shapes: tuple[int, ...] = ()
+    """Which shapes."""
     out: Path = Path("results")
     """Where to."""
     resume: bool = False
@@ -42,25 +44,33 @@ def test_no_flags_give_the_defaults() -> None:
 
 def test_flags_give_their_values() -> None:
     got = parse("--models", "conv", "--steps", "7", "--rate", "0.5", "--out", "a/b", "--resume")
-    assert got == Config(("conv",), 7, 0.5, Path("a/b"), True)
+    assert got == Config(("conv",), 7, 0.5, (), Path("a/b"), True)
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
 @pytest.mark.parametrize(
     ("args", "words"),
     [
-        (["--bogus", "3"], "--bogus"),
-        (["stray"], "stray"),
-        (["--stepss", "3"], "--stepss"),
-        (["--models", "resnet"], "'resnet'.*'mlp', 'conv'"),
-        (["--models", "mlp,conv"], "'mlp,conv'"),
-        (["--steps", "many"], "--steps.*'many'"),
-        (["--steps", "1.5"], "--steps.*'1.5'"),
-        (["--rate", "fast"], "--rate.*'fast'"),
-        (["--steps"], "'--steps'"),
-        (["--out"], "'--out'"),
-        (["--resume", "maybe"], "maybe"),
-        (["--bogus", "1", "--steps", "many"], "--bogus|--steps"),
+        (["--bogus", "3"], "Unrecognized options: --bogus, 3"),
+        (["stray"], "Unrecognized options: stray"),
+        (["--stepss", "3"], "Unrecognized options: --stepss, 3 (similar: --steps)"),
+        (["--step", "3", "--model"], "Unrecognized options: --step, 3, --model (similar: --models, --steps)"),
+        (["--models", "resnet"], "invalid choice 'resnet' for argument '--models'. Expected one of ('mlp', 'conv')"),
+        (
+            ["--models", "mlp,conv"],
+            "invalid choice 'mlp,conv' for argument '--models'. Expected one of ('mlp', 'conv')",
+        ),
+        (["--steps", "many"], "`--steps` must be INT, got ['many']"),
+        (["--steps", "1.5"], "`--steps` must be INT, got ['1.5']"),
+        (["--steps="], "`--steps` must be INT, got ['']"),
+        (["--steps", "None"], "`--steps` must be INT, got ['None']"),
+        (["--rate", "fast"], "`--rate` must be FLOAT, got 'fast'"),
+        (["--shapes", "1", "x"], "`--shapes` must be [INT [INT ...]], got ['1', 'x']"),
+        (["--steps"], "Missing value for argument '--steps'. Expected 1 values"),
+        (["--out"], "Missing value for argument '--out'. Expected 1 values"),
+        (["--resume", "maybe"], "Unrecognized options: maybe"),
+        (["--no-resume"], "Unrecognized options: --no-resume (similar: --resume)"),
+        (["--bogus", "1", "--steps", "many"], "Unrecognized options: --bogus, 1"),
     ],
     ids=str,
 )
@@ -69,11 +79,9 @@ def test_a_mistake_is_one_sentence(
 ) -> None:
     # The box around the error depends on what the output can show.
     monkeypatch.setattr("sys.stdout", io.TextIOWrapper(io.BytesIO(), encoding))
-    with pytest.raises(UserError, match=words) as raised:
+    with pytest.raises(UserError) as raised:
         parse(*args)
-    text = str(raised.value)
-    assert text.endswith("; see `python -m program --help`.")
-    assert not re.search(r"[\n│╭╰─]|---|\.;|Perhaps", text)
+    assert str(raised.value) == f"{words}; see `python -m program --help`."
     assert capsys.readouterr() == ("", "")
 
 

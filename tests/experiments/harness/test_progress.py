@@ -1,9 +1,11 @@
-"""Progress: live on a terminal, nothing but plain lines anywhere else."""
+"""Progress: live on a terminal and in a notebook, nothing but plain lines anywhere else."""
 
+import builtins
 import contextlib
 import io
 import re
 import signal
+import sys
 import threading
 import time
 import types
@@ -12,7 +14,7 @@ from collections.abc import Callable
 import pytest
 from rich.console import Console
 
-from experiments.harness import stopping
+from experiments.harness import notebook, stopping
 from experiments.harness.console import make_console
 from experiments.harness.processes import watch
 from experiments.harness.progress import JobConsole, Stopped, bars, progress
@@ -31,7 +33,12 @@ def wait_for(text: str, file: io.StringIO) -> None:
         time.sleep(0.01)
 
 
-def test_without_a_terminal_there_are_only_plain_lines(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("colours", [None, "1"])
+def test_without_a_terminal_there_are_only_plain_lines(
+    colours: str | None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if colours:
+        monkeypatch.setenv("FORCE_COLOR", colours)
     console = make_console()
     with progress(console, "mlp", 100) as step:
         step(50)
@@ -56,6 +63,57 @@ def test_on_a_terminal_there_is_a_bar_with_the_time_left() -> None:
         assert part in text
     # Behind "left", in cyan, not the time elapsed.
     assert re.search(r"left \x1b\[36m0:00:04", text.split("1000/2000")[-1])
+
+
+def test_the_time_left_is_known_where_steps_take_minutes() -> None:
+    now = [100.0]
+    console, file = terminal(lambda: now[0])
+    with progress(console, "nets", 10, still=True) as step:
+        for number in (1, 2, 3):
+            now[0] += 200
+            step(number)
+    assert "left \x1b[36m0:23:20" in file.getvalue().split("3/10")[1]
+
+
+def test_a_still_bar_is_drawn_at_its_steps_by_no_thread_of_its_own() -> None:
+    console, file = terminal()
+    before = threading.active_count()
+    with progress(console, "ops", 5, still=True) as step:
+        assert threading.active_count() == before
+        assert "0/5" in file.getvalue()
+        step(1)
+        assert "1/5" in file.getvalue()
+
+
+def test_in_a_notebook_an_output_is_replaced_and_lines_stay_lines(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # By its class rich knows a notebook, and writes HTML of its own there if it is let.
+    shell = type("ZMQInteractiveShell", (), {})()
+    monkeypatch.setattr(builtins, "get_ipython", lambda: shell, raising=False)
+    shown: list[str] = []
+
+    def display(data: dict[str, str], *, raw: bool, display_id: bool = True) -> types.SimpleNamespace:
+        shown.append(data["text/plain"])
+        return types.SimpleNamespace(update=display)
+
+    for name in ("IPython", "IPython.display"):
+        monkeypatch.setitem(sys.modules, name, types.SimpleNamespace(display=display))
+    monkeypatch.setattr(notebook, "_SECONDS", 0)
+    console = make_console()
+    with progress(console, "mlp", 10) as step:
+        for number in (3, 6):
+            step(number)
+            console.print(f"STEP {number}")
+    begun, third, sixth, ended = shown
+    assert (begun, ended) == ("", "")
+    assert re.fullmatch(r"mlp ━+ +3/10 0:00:00 left [\d:-]+\n", third)
+    assert sixth.count("━") == 2 * third.count("━")
+    assert capsys.readouterr() == ("STEP 3\nSTEP 6\n", "")
+    # The lines of a job wait in its file for their turn.
+    file = io.StringIO()
+    JobConsole(console, file, bars(console), threading.Event()).print("STEP 9")
+    assert (file.getvalue(), capsys.readouterr()) == ("STEP 9\n", ("", ""))
 
 
 def test_the_bar_is_gone_at_the_end() -> None:

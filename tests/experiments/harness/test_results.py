@@ -49,7 +49,8 @@ def test_a_summary_is_two_files_with_the_environment(given: Any, tmp_path: Path)
 @pytest.mark.parametrize("stopped", [False, True])
 def test_what_is_finished_is_reported_also_after_ctrl_c(stopped: bool, finished: dict[str, float]) -> None:
     told: list[dict[str, float]] = []
-    with contextlib.suppress(KeyboardInterrupt), results.reported(told.append) as seconds:
+    seconds: dict[str, float] = {}
+    with contextlib.suppress(KeyboardInterrupt), results.reported(seconds, lambda: told.append(seconds)):
         seconds.update(finished)
         if stopped:
             raise KeyboardInterrupt
