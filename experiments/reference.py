@@ -1,4 +1,8 @@
-"""Write docs/reference.md, all of jaxbn on one page, from the docstrings: `python -m experiments.reference`."""
+"""Write docs/reference.md, all of jaxbn on one page, from the docstrings.
+
+Takes a moment. For example, in the folder with README.md and docs/:
+    python -m experiments.reference
+"""
 
 from __future__ import annotations
 
