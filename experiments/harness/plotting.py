@@ -20,7 +20,7 @@ COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#0
 # Beside the colour, for lines that lie close together.
 MARKERS = dict(zip(COLOURS, "os^vDPX", strict=True))
 # A page shows a figure at about half its size: in points, so that 8 are left.
-FONTS = {"font.size": 11, "axes.titlesize": 12, "figure.titlesize": 12, "legend.fontsize": 10}
+FONTS: dict[Any, int] = {"font.size": 11, "axes.titlesize": 12, "figure.titlesize": 12, "legend.fontsize": 10}
 
 
 def new_figure(columns: int) -> tuple[Any, Sequence[Any]]:
@@ -124,7 +124,7 @@ def band(
         colour: of line and band.
         **style: of the line.
     """
-    marked = {"marker": MARKERS.get(colour, "o"), "markersize": 5} if len(places) <= 20 else {}
+    marked: dict[str, Any] = {"marker": MARKERS.get(colour, "o"), "markersize": 5} if len(places) <= 20 else {}
     ax.plot(places, [v.mean() for v in values], label=label, color=colour, **marked | style)
     if any(len(v) > 1 for v in values):
         ax.fill_between(
