@@ -167,3 +167,14 @@ def test_every_picture_comes_from_one_program():
     for page in (ROOT / "README.md", *PAGES):
         shown = {Path(name).name for name in re.findall(r"!\[[^\]]*\]\((\S+)\)", text_of(page))}
         assert shown <= set(pictures), page
+
+
+def test_the_gallery_has_every_picture_and_where_it_is_explained():
+    gallery = text_of(ROOT / "docs" / "gallery.md")
+    pictures = [found["picture"] for found in docs.FIGURE.finditer(gallery)]
+    assert sorted(pictures) == [path.name for path in sorted((ROOT / "docs").glob("*.png"))]
+    # Between a picture and the one before: what it says, the page that shows it too, and the command.
+    for said, picture in zip(docs.FIGURE.split(gallery)[::3], pictures, strict=False):
+        (page,) = re.findall(r"\(\[more\]\(([\w.-]+\.md)[^)]*\)\)", said)
+        assert f"({picture})" in text_of(ROOT / "docs" / page), picture
+        assert "`python -m experiments." in said, picture

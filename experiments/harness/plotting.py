@@ -17,11 +17,15 @@ if TYPE_CHECKING:
 
 # Distinct also without colour vision (Okabe and Ito).
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#000000")
+# Beside the colour, for lines that lie close together.
+MARKERS = dict(zip(COLOURS, "os^vDPX", strict=True))
+# A page shows a figure at about half its size: in points, so that 8 are left.
+FONTS: dict[Any, int] = {"font.size": 11, "axes.titlesize": 12, "figure.titlesize": 12, "legend.fontsize": 10}
 
 
 def new_figure(columns: int) -> tuple[Any, Sequence[Any]]:
     """A figure with one row of plots."""
-    return _figure(1, columns, 6.2, 4.4)
+    return _figure(1, columns, min(6.2, 14.4 / columns), 4.4)
 
 
 def new_grid(rows: int, columns: int, size: float) -> tuple[Any, Sequence[Any]]:
@@ -33,6 +37,7 @@ def _figure(rows: int, columns: int, width: float, height: float) -> tuple[Any, 
     mpl.use("Agg")
     import matplotlib.pyplot as plt
 
+    mpl.rcParams.update(FONTS)
     figure, axes = plt.subplots(
         rows, columns, figsize=(width * columns, height * rows), layout="constrained", squeeze=False
     )
@@ -43,22 +48,26 @@ def _figure(rows: int, columns: int, width: float, height: float) -> tuple[Any, 
 
 
 def save_figure(figure: Any, path: Path) -> None:
-    """Write the figure, whole or not at all."""
+    """Write the figure, whole or not at all, with few colours: its file is half as large, and nobody sees it."""
     import matplotlib.pyplot as plt
+    from PIL import Image
 
     try:
         with whole_file(path) as partial:
             figure.savefig(partial, dpi=150)
+            with Image.open(partial) as image:
+                few = image.convert("RGB").quantize(256, dither=Image.Dither.NONE)
+            few.save(partial, format="PNG", optimize=True, dpi=(150, 150))
     finally:
         plt.close(figure)
 
 
 def percent_axis(ax: Axes) -> None:
     """Plain percentages on a logarithmic axis of fractions."""
-    from matplotlib.ticker import LogLocator, NullFormatter, PercentFormatter
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
-    ax.yaxis.set_major_formatter(PercentFormatter(xmax=1, decimals=None))
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:g} %"))
     ax.yaxis.set_minor_formatter(NullFormatter())
 
 
@@ -69,6 +78,13 @@ def plain_numbers(axis: Any) -> None:
     axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axis.set_major_formatter(StrMethodFormatter("{x:g}"))
     axis.set_minor_formatter(NullFormatter())
+
+
+def legend_below(figure: Any, ax: Axes, columns: int = 2, title: str | None = None) -> None:
+    """The legend of one of the plots under all of them, where it hides nothing."""
+    # Room for it, or the plots would become flat.
+    figure.set_figheight(figure.get_figheight() + 0.8)
+    figure.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=columns, title=title)
 
 
 def dots(ax: Axes, series: dict[str, Sequence[float]], rows: Sequence[str]) -> None:
@@ -98,6 +114,8 @@ def band(
 ) -> None:
     """The mean of the values at each place, with a band from the lowest to the highest of them.
 
+    Few places, at most 20, are marked: also a single one is seen.
+
     Args:
         ax: where to draw.
         places: along the horizontal axis.
@@ -106,7 +124,8 @@ def band(
         colour: of line and band.
         **style: of the line.
     """
-    ax.plot(places, [v.mean() for v in values], label=label, color=colour, **style)
+    marked: dict[str, Any] = {"marker": MARKERS.get(colour, "o"), "markersize": 5} if len(places) <= 20 else {}
+    ax.plot(places, [v.mean() for v in values], label=label, color=colour, **marked | style)
     if any(len(v) > 1 for v in values):
         ax.fill_between(
             places, [v.min() for v in values], [v.max() for v in values], color=colour, alpha=0.18, linewidth=0
@@ -133,7 +152,7 @@ def curve(
             by_step.setdefault(record["step"], []).append(1 - record[metric] if error else record[metric])
     steps = sorted(by_step)
     values = [np.asarray(by_step[step]) for step in steps]
-    band(ax, steps, values, label=label, colour=colour, marker="o" if len(steps) == 1 else "", **style)
+    band(ax, steps, values, label=label, colour=colour, **style)
 
 
 def heat_map(ax: Axes, accuracies: np.ndarray, rows: Sequence[Any], columns: Sequence[Any]) -> None:

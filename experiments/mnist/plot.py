@@ -25,7 +25,7 @@ def plot(out: Path, records: Mapping[str, Sequence[Record]]) -> None:
     seeds = f"{most}" if fewest == most else f"{fewest} to {most}"
     of_seeds = f", mean and range of {seeds} seeds" if most > 1 else ""
     ax.set(
-        title=f"Error on all 10,000 test images{of_seeds}", xlabel="training step", ylabel="1 - accuracy", yscale="log"
+        title=f"Error on all 10,000 test images{of_seeds}", xlabel="training step", ylabel="test error", yscale="log"
     )
     plotting.percent_axis(ax)
     ax.legend(frameon=False)

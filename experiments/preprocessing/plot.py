@@ -12,6 +12,9 @@ from experiments.harness import plotting
 from experiments.harness.results import Record
 from jaxbn.preprocess import Projection
 
+# Of the variance, whose numbers of components are shown.
+SHARES = (0.5, 0.9, 0.99)
+
 
 def draw_clouds(path: Path, clouds: Mapping[str, np.ndarray]) -> None:
     """Points `[n, 2]` before and after every transform, on the same axes, coloured by their place in the last."""
@@ -51,22 +54,29 @@ def draw_spectrum(path: Path, pca: Projection) -> None:
     number = np.arange(1, len(pca.explained_variance) + 1)
     variance, ratio = np.asarray(pca.explained_variance), np.asarray(pca.explained_variance_ratio)
     left.plot(number, np.maximum(variance, variance[0] * 1e-8), color=plotting.COLOURS[0])
-    left.set(title="Variance along each component", xlabel="component", ylabel="variance", xscale="log", yscale="log")
+    left.set(
+        title="Few components have most of the variance",
+        xlabel="component",
+        ylabel="variance",
+        xscale="log",
+        yscale="log",
+    )
     total = np.cumsum(ratio)
-    inset = left.inset_axes((0.14, 0.12, 0.42, 0.42))
+    inset = left.inset_axes((0.15, 0.13, 0.46, 0.44))
     inset.plot(number, total, color=plotting.COLOURS[1])
-    for share in (0.5, 0.9, 0.99):
+    for share in SHARES:
         needed = int(np.searchsorted(total, share)) + 1
-        inset.annotate(
-            f"{share:.0%}: {needed}", (needed, share), fontsize="small", textcoords="offset points", xytext=(6, -9)
-        )
+        # The last one has no room on the right.
+        ha, place = ("right", (-5, 3)) if share == SHARES[-1] else ("left", (6, -11))
+        text = f"{100 * share:.0f} %: {needed}"
+        inset.annotate(text, (needed, share), place, fontsize="small", textcoords="offset points", ha=ha)
         inset.plot(needed, share, ".", color=plotting.COLOURS[1])
-    inset.set(xscale="log", ylim=(0, 1.05))
-    inset.set_title("share of the first ones", fontsize="small")
+    inset.set(xscale="log", ylim=(0, 1.15))
+    inset.set_title("share of the first ones", fontsize="medium")
     images = np.asarray(pca.components[:24]).reshape(-1, 28, 28)
     tiles = [np.pad(image / np.abs(image).max(), 1, constant_values=np.nan) for image in images]
     right.imshow(np.block([tiles[i : i + 6] for i in range(0, len(tiles), 6)]), cmap="RdBu_r", vmin=-1, vmax=1)
-    right.set(title="The first 24 components")
+    right.set(title="The first 24 of them")
     _bare(right)
     plotting.save_figure(figure, path)
 
@@ -77,9 +87,9 @@ def draw_curves(path: Path, records: Mapping[str, Mapping[str, Sequence[Record]]
     for ax, (model, own) in zip(axes, records.items(), strict=True):
         for (name, of_input), colour in zip(own.items(), plotting.COLOURS, strict=False):
             plotting.curve(ax, of_input, "test_acc", label=name, colour=colour, error=True)
-        ax.set(title=f"{model}: error on all test images", xlabel="training step", ylabel="1 - accuracy", yscale="log")
+        ax.set(title=f"{model}: error on all test images", xlabel="training step", ylabel="test error", yscale="log")
         plotting.percent_axis(ax)
-        ax.legend(frameon=False, fontsize="small")
+        ax.legend(frameon=False)
     low = min(min(ax.get_ylim()) for ax in axes)
     high = max(max(ax.get_ylim()) for ax in axes)
     for ax in axes:

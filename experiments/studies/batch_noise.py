@@ -163,9 +163,14 @@ def draw(found: dict[str, np.ndarray], tails: np.ndarray) -> Any:
     for kind, colour in zip((MEAN, STD), plotting.COLOURS, strict=False):
         of_seeds = [np.median(of_size, -1) for of_size in found[kind]]
         by_size.plot(sizes, predicted(kind, sizes, tail), "k--", linewidth=1)
-        plotting.band(by_size, SIZES, of_seeds, label=kind, colour=colour, marker="o", linestyle="")
+        plotting.band(by_size, SIZES, of_seeds, label=kind, colour=colour, linestyle="")
     by_size.plot([], "k--", linewidth=1, label="1/sqrt(M), sqrt((k + 2)/(4 M))")
-    by_size.set(title="Noise of batch statistics on MNIST", xscale="log", yscale="log", xlabel="batch size M, images")
+    by_size.set(
+        title="Batch statistics scatter as 1/sqrt(M)",
+        xscale="log",
+        yscale="log",
+        xlabel="batch size M, images of MNIST",
+    )
     by_size.set(ylabel="standard deviation / sigma, median feature")
     by_size.set_xticks(SIZES, map(str, SIZES), minor=False)
     by_size.minorticks_off()

@@ -187,13 +187,15 @@ def draw(found: Found) -> Any:
             low, median, high = readings.percentiles[:, 0, :, typical].T
             ax.plot(places, median, color=colour, label="median")
             ax.fill_between(places, low, high, color=colour, alpha=0.25, linewidth=0, label="15 % to 85 %")
-            ax.set(title=f"Rate {rate:g}, {kind}", xlabel="training step", ylabel="input of a typical last sigmoid")
+            ax.set(title=f"Rate {rate:g}, {kind}", xlabel="training step", ylabel="input of a typical sigmoid")
         if rate == SMALL:
             accuracy.axhline(HIGH / 100, color=plotting.COLOURS[0], linestyle=":", label=f"predicted: above {HIGH} %")
             accuracy.axhline(LOW / 100, color=plotting.COLOURS[1], linestyle=":", label=f"predicted: below {LOW} %")
-        accuracy.set(title=f"Rate {rate:g}", xlabel="training step", ylabel="test accuracy", ylim=(0, 1))
-        for ax in (accuracy, inputs[0]):
-            ax.legend()
+        accuracy.set(title=f"Rate {rate:g}: accuracy", xlabel="training step", ylabel="test accuracy", ylim=(0, 1))
+        for ax in (accuracy, *inputs):
+            ax.locator_params(axis="x", nbins=5)
+        inputs[0].legend()
+    plotting.legend_below(figure, axes[0], 4)
     return figure
 
 

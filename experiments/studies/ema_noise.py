@@ -116,8 +116,11 @@ def draw(spreads: np.ndarray) -> Any:
     for momentum, of_seeds in zip(MOMENTA, spreads, strict=True):
         ax.plot([momentum] * len(of_seeds), of_seeds, "o", color=plotting.COLOURS[0])
     ax.plot([], "o", color=plotting.COLOURS[0], label="measured, each seed")
-    ax.set(title=f"Noise of a running mean, batches of {BATCH}", xlabel="momentum m, weight of the old value")
-    ax.set(ylabel="standard deviation / sigma", ylim=(0, None))
+    ax.set(
+        title="The larger the momentum, the less noise is in a running mean",
+        xlabel="momentum m, weight of the old value",
+    )
+    ax.set(ylabel=f"standard deviation / sigma, batches of {BATCH}", ylim=(0, None))
     ax.legend()
     return figure
 

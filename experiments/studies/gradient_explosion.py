@@ -140,7 +140,7 @@ def draw(norms: np.ndarray, growth: dict[str, np.ndarray]) -> Any:
         # In units of the last layer that is fitted.
         of_batch = norms[BATCHES.index(batch)] / norms[BATCHES.index(batch)][:, FITTED[1] - 1 : FITTED[1]]
         by_layer.plot(layers, predicted(RELU, batch) ** (FITTED[1] - layers), "k--", linewidth=1)
-        plotting.band(by_layer, layers.tolist(), [*of_batch.T], label=f"batch of {batch}", colour=colour, marker="o")
+        plotting.band(by_layer, layers.tolist(), [*of_batch.T], label=f"batch of {batch}", colour=colour)
     by_layer.plot([], "k--", linewidth=1, label="R(B) per layer")
     by_layer.axvspan(*FITTED, color="black", alpha=0.05, linewidth=0)
     by_layer.set(title="ReLU: gradients explode towards the first layer", yscale="log", xticks=layers[4::5])
@@ -150,10 +150,10 @@ def draw(norms: np.ndarray, growth: dict[str, np.ndarray]) -> Any:
     for name, of_name in growth.items():
         colour = plotting.COLOURS[0 if name == RELU else 4]
         by_batch.plot(sizes, predicted(name, sizes), "k--", linewidth=1)
-        plotting.band(by_batch, BATCHES, [*of_name], label=f"{name}, mean and range of nets", colour=colour, marker="o")
+        plotting.band(by_batch, BATCHES, [*of_name], label=f"{name}, mean and range of nets", colour=colour)
     by_batch.plot([], "k--", linewidth=1, label="R(B)")
     by_batch.axhline(np.pi / (np.pi - 1), color="black", linestyle=":", linewidth=1, label="pi / (pi - 1)")
-    by_batch.set(title="The batch decides how fast", xscale="log", xlabel="batch size B, samples")
+    by_batch.set(title="The smaller the batch, the faster", xscale="log", xlabel="batch size B, samples")
     by_batch.set_xticks(BATCHES, map(str, BATCHES), minor=False)
     by_batch.minorticks_off()
     by_batch.set(ylabel="growth of the squared norm per layer", ylim=(0.95, None))

@@ -155,16 +155,18 @@ def draw(found: dict[str, Sweep]) -> Any:
         rates = sorted(of_kind)
         edge = largest_usable(of_kind)
         label = f"{kind}: up to {edge:.2g}"
-        plotting.band(ax, rates, [of_kind[r] for r in rates], label=label, colour=colour, marker="o", markersize=3)
+        plotting.band(ax, rates, [of_kind[r] for r in rates], label=label, colour=colour)
         ax.axvline(edge, color=colour, linestyle="--")
     edge = largest_usable(found["without batch norm"])
     label = f"predicted: beyond {PREDICTED} times {edge:.2g}"
     ax.axvline(PREDICTED * edge, color="black", linestyle="-.", label=label)
     ax.axhline(USABLE, color="black", linestyle=":", label="usable: every seed at least 0.9")
-    ax.set(title=f"Learning rates that {LAYERS} hidden layers of ReLUs bear", xscale="log", xlabel="learning rate")
+    ax.set(
+        title=f"With batch norm {LAYERS} hidden layers bear larger learning rates", xscale="log", xlabel="learning rate"
+    )
     ax.set(ylabel="test accuracy, mean and range of seeds", ylim=(0, 1.02))
     plotting.plain_numbers(ax.xaxis)
-    ax.legend(loc="lower left")
+    plotting.legend_below(figure, ax)
     return figure
 
 

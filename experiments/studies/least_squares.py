@@ -133,15 +133,15 @@ def judge(plain: np.ndarray, normalized: np.ndarray) -> list[study.Verdict]:
 def draw(plain: np.ndarray, normalized: np.ndarray) -> Any:
     """Steps against the rate."""
     figure, (ax,) = plotting.new_figure(1)
-    plotting.band(ax, NORMALIZED, list(normalized), label="with batch norm", colour=plotting.COLOURS[0], marker="o")
+    plotting.band(ax, NORMALIZED, list(normalized), label="with batch norm", colour=plotting.COLOURS[0])
     large = NORMALIZED[3:]
     ax.plot(large, normalized[-1].mean() * np.divide(large, large[-1]), "k--", label="in proportion to the rate")
     label, colour = "without batch norm", plotting.COLOURS[1]
-    plotting.band(ax, PLAIN[:-1], list(plain[:-1]), label=label, colour=colour, marker="o")
-    ax.axvline(2, color=colour, linestyle=":", label="2 / L: beyond, it diverges without")
-    ax.set(xscale="log", yscale="log", title="Least squares by gradient descent", xlabel="rate of the weights times L")
-    ax.set(ylabel="steps until the error is a millionth of its start")
-    ax.legend(loc="lower right", fontsize="small")
+    plotting.band(ax, PLAIN[:-1], list(plain[:-1]), label=label, colour=colour)
+    ax.axvline(2, color=colour, linestyle=":", label="2 / L: diverges beyond, without")
+    ax.set(xscale="log", yscale="log", title="With batch norm no rate diverges", xlabel="rate of the weights times L")
+    ax.set(ylabel="steps until a millionth of the error is left")
+    plotting.legend_below(figure, ax)
     return figure
 
 

@@ -187,7 +187,7 @@ def draw(growth: Growth) -> Any:
     of_all = errors(growth)[1:]
     for layer, colour in zip(range(LAYERS), plotting.COLOURS, strict=False):
         label = f"before batch norm {layer + 1}"
-        plotting.band(right, EPSILONS[1:], list(of_all[..., layer]), label=label, colour=colour, marker="o")
+        plotting.band(right, EPSILONS[1:], list(of_all[..., layer]), label=label, colour=colour)
     right.plot(
         EPSILONS[1:], np.divide(EPSILONS[1:], EPSILONS[1]) * of_all[0].mean(), "k--", label="in proportion to epsilon"
     )

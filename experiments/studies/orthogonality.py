@@ -134,17 +134,17 @@ def draw(settled: dict[str, np.ndarray]) -> Any:
     figure, (ax,) = plotting.new_figure(1)
     for (kind, of_kind), colour in zip(settled.items(), plotting.COLOURS, strict=False):
         label = f"{kind} ({slope(of_kind.mean(1)):.2f})"
-        plotting.band(ax, WIDTHS, [*of_kind], label=label, colour=colour, marker="o")
+        plotting.band(ax, WIDTHS, [*of_kind], label=label, colour=colour)
     widths = np.asarray(WIDTHS)
     # Through the middle of what was measured: the theory is about the slope.
     ax.plot(widths, np.exp(np.log(settled[RMS].mean(1) * widths**0.5).mean()) / widths**0.5, "k--", label="slope -1/2")
     ax.axhline(1 / np.sqrt(BATCH * (BATCH - 1)), color="black", linestyle=":", label="least of centred samples")
-    ax.set(title=f"Wide random nets make {BATCH} samples orthogonal", xscale="log", yscale="log")
-    ax.set(xlabel="width, features", ylabel=f"orthogonality gap, mean of layers {SETTLED + 1} to {LAYERS}")
+    ax.set(title=f"The wider a random net, the more orthogonal {BATCH} samples", xscale="log", yscale="log")
+    ax.set(xlabel="width, features", ylabel=f"gap, mean of layers {SETTLED + 1} to {LAYERS}")
     ax.set_xticks(WIDTHS, map(str, WIDTHS), minor=False)
     ax.minorticks_off()
     plotting.plain_numbers(ax.yaxis)
-    ax.legend(title="mean and range of seeds (slope)")
+    plotting.legend_below(figure, ax, title="mean and range of seeds (slope)")
     return figure
 
 

@@ -145,9 +145,10 @@ def draw(values: dict[str, np.ndarray]) -> Any:
         plotting.band(ax, layers.tolist(), [*directions(of_net).T], label=name, colour=colour, linestyle=line)
     ax.axhline(np.sqrt(WIDTH), color="black", linestyle="--", linewidth=1, label="sqrt(width)")
     ax.set(title="Batch norm keeps many directions, no norm one", yscale="log", xlabel="layer")
-    ax.set(ylabel=f"directions (singular values > {COUNTS:g} of the largest)")
+    ax.set(ylabel="directions")
     plotting.plain_numbers(ax.yaxis)
-    ax.legend(title="mean and range of seeds")
+    about = f"singular values > {COUNTS:g} of the largest, mean and range of seeds"
+    plotting.legend_below(figure, ax, 3, title=about)
     return figure
 
 

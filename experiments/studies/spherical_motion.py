@@ -173,8 +173,8 @@ def draw(found: list[Angles], window: int = 50) -> Any:
         plotting.band(ax, list(steps), list(np.sqrt(squares.mean(-1)).T), label=case.name, colour=colour)
         ax.axhline(case.angle, color=colour, linestyle="--", linewidth=1)
     ax.plot([], "k--", linewidth=1, label="predicted in equilibrium")
-    ax.set(title="Weights before batch norm turn at a speed set by the optimizer", xlabel="step", yscale="log")
-    ax.set(ylabel="angle per step in rad, root mean square over units", ylim=(5e-3, 0.04))
+    ax.set(title="Weights turn at a speed that the optimizer sets", xlabel="step", yscale="log")
+    ax.set(ylabel="angle per step in rad, RMS over units", ylim=(5e-3, 0.04))
     plotting.plain_numbers(ax.yaxis)
     ax.legend()
     return figure

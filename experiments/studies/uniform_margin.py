@@ -127,7 +127,7 @@ def draw(found: list[np.ndarray]) -> Any:
         steps = np.unique(np.geomspace(1, margins.shape[1], 100).astype(int))
         plotting.band(left, list(steps), list(equality(margins)[:, steps - 1].T), label=kind, colour=colour)
         last = margins[0, -1] / margins[0, -1].mean()
-        right.plot(np.sort(last), "o-", label=kind, color=colour)
+        right.plot(np.sort(last), f"{plotting.MARKERS[colour]}-", label=kind, color=colour)
     left.axhline(1, color="k", linestyle="--", label="predicted with batch norm")
     left.set(xscale="log", xlabel="step", ylabel="smallest margin / largest", ylim=(-1, 1.1))
     left.set(title="Batch norm makes all margins equal")

@@ -73,5 +73,5 @@ def test_a_part_of_the_list(capsys):
 
 @pytest.mark.parametrize(("name", "similar"), [("nonsense", ""), ("studies.rnk", " (similar: studies.rank)")])
 def test_an_unknown_name_is_one_line_with_what_there_is(name, similar, capsys):
-    there = "bench, docs, mnist, plot_results, preprocessing, real_weights, speedrun, studies"
+    there = "bench, docs, mnist, plot_results, preprocessing, real_weights, reference, speedrun, studies"
     assert listed(capsys, name) == (2, [], f"error: no program is called {name}; there are {there}{similar}.\n")

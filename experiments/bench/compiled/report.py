@@ -105,5 +105,5 @@ def draw(path: Path, measured: list[dict[str, Any]]) -> None:
         plotting.dots(ax, {name: [n[name] / n["jaxbn"] for n in needed] for name in names}, list(map(label, rows)))
         ax.set(xlabel=f"{quantity} / {quantity} of jaxbn", title=mode)
     axes[0].set_ylabel("data")
-    axes[-1].legend(fontsize=8)
+    plotting.legend_below(figure, axes[-1], 8)
     plotting.save_figure(figure, path)

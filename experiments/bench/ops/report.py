@@ -58,5 +58,5 @@ def draw(path: Path, measured: list[dict[str, Any]]) -> None:
         plotting.dots(ax, {name: [t[name] / t["jaxbn"] for t in times] for name in names}, list(map(label, rows)))
         ax.set(xlabel="time / time of jaxbn", title=f"{mode}, {rows[0]['dtype']}")
     axes[0].set_ylabel("data")
-    axes[-1].legend(fontsize=8)
+    plotting.legend_below(figure, axes[-1], 8)
     plotting.save_figure(figure, path)

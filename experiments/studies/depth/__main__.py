@@ -176,9 +176,9 @@ def draw(cfg: Config, found: dict[str, np.ndarray], signals: dict[str, np.ndarra
     ax.plot(
         layers, start * measure.GAIN ** np.arange(measure.LAYERS), "k:", label=f"predicted, {measure.GAIN:.3f} a layer"
     )
-    for (kind, of), colour in zip(signals.items(), plotting.COLOURS, strict=False):
-        plotting.band(ax, layers, [*of.T], label=kind, colour=colour, marker="o")
-    ax.set(title=f"Kernels N(0, {measure.SPREAD}): what arrives", xlabel="hidden layer", yscale="log")
+    for (kind, of), colour in zip(signals.items(), plotting.COLOURS[1::-1], strict=False):
+        plotting.band(ax, layers, [*of.T], label=kind, colour=colour)
+    ax.set(title=f"Kernels N(0, {measure.SPREAD}): no signal without batch norm", xlabel="hidden layer", yscale="log")
     ax.set(ylabel="inputs to its relu, root mean square")
     ax.legend()
     for ax, (kind, accuracies) in zip(axes, found.items(), strict=True):

@@ -119,9 +119,13 @@ def draw(costs: dict[str, np.ndarray]) -> Any:
     figure, (ax,) = plotting.new_figure(1)
     for (name, cost), colour in zip(costs.items(), plotting.COLOURS, strict=False):
         label = f"{name} net, mean and range of draws"
-        plotting.band(ax, measure.SIZES, [*cost], label=label, colour=colour, marker="o")
+        plotting.band(ax, measure.SIZES, [*cost], label=label, colour=colour)
     ax.axhline(0.3, color="black", linestyle=":", label="0.3 points")
-    ax.set(title="What statistics of few images cost", xscale="log", xlabel="training images recalibrated on")
+    ax.set(
+        title="Statistics of 1,000 images are as good as those of all",
+        xscale="log",
+        xlabel="training images recalibrated on",
+    )
     ax.set(ylabel=f"points lost beside all {runs.TRAINING:,}", ylim=(-0.5, 3))
     ax.legend()
     return figure

@@ -56,13 +56,17 @@ def draw(sizes: Results, found: list[Trained], goal: float) -> Any:
     places = [of[0].folded for of in sizes.values()]
     values = [accuracies(of) for of in sizes.values()]
     blue, orange, *_ = plotting.COLOURS
-    plotting.band(ax, places, values, label="validation images, mean and range of seeds", colour=blue, marker="o")
+    plotting.band(ax, places, values, label="validation images, mean and range of seeds", colour=blue)
     of_test = accuracies(found)
     ax.plot(
         [found[0].folded] * len(of_test), of_test, ".", color=orange, label=f"test images, each of {len(found)} seeds"
     )
     ax.plot(found[0].folded, of_test.mean(), "D", color=orange, label="test images, mean")
     ax.axhline(goal, color="black", linestyle=":", label=f"{goal:g} %")
-    ax.set(title="How few parameters 99 % on MNIST takes", xlabel="parameters, norms folded away", ylabel="accuracy, %")
+    ax.set(
+        title=f"{found[0].folded:,} parameters read {of_test.mean():.2f} % of MNIST's test images",
+        xlabel="parameters, norms folded away",
+        ylabel="accuracy, %",
+    )
     ax.legend(loc="lower right")
     return figure

@@ -133,7 +133,15 @@ def draw(found: Found, examples: list[Any]) -> Any:
             places = column + 0.3 * (number - 0.5) + np.array([-0.06, 0, 0.06])
             low, high = gains.mean(1) - gains.min(1), gains.max(1) - gains.mean(1)
             colour, label = plotting.COLOURS[number], None if column else f"{name} net"
-            ax.errorbar(places, gains.mean(1), [low, high], fmt="o", color=colour, label=label, markersize=4)
+            ax.errorbar(
+                places,
+                gains.mean(1),
+                [low, high],
+                fmt=plotting.MARKERS[colour],
+                color=colour,
+                label=label,
+                markersize=4,
+            )
     for column, image in enumerate(examples):
         inset = ax.inset_axes([column - 0.4, 1.03, 0.8, 0.13], transform=ax.get_xaxis_transform())
         inset.imshow(image, cmap="gray", vmin=0, vmax=1)
@@ -147,8 +155,8 @@ def draw(found: Found, examples: list[Any]) -> Any:
         ylabel="points of test accuracy gained by recalibration, three severities each",
         xlim=(-0.5, last),
     )
-    figure.suptitle("Recalibration on shifted images")
-    ax.legend(loc="upper right", fontsize="small")
+    figure.suptitle("Recalibration regains what light and focus cost, not what motion does")
+    ax.legend(loc="upper right")
     return figure
 
 

@@ -139,9 +139,7 @@ def draw(sizes: dict[str, dict[str, dict[int, Scores]]]) -> Any:
     figure, axes = plotting.new_figure(len(sizes))
     for ax, (drawing, found) in zip(axes, sizes.items(), strict=True):
         for (norm, by_size), colour in zip(found.items(), plotting.COLOURS, strict=False):
-            plotting.band(
-                ax, [*by_size], [of.running for of in by_size.values()], label=norm, colour=colour, marker="o"
-            )
+            plotting.band(ax, [*by_size], [of.running for of in by_size.values()], label=norm, colour=colour)
         recalibrated = [of.recalibrated for of in found[PLAIN].values()]
         label = f"{PLAIN}, {RECALIBRATED}"
         plotting.band(ax, [*found[PLAIN]], recalibrated, label=label, colour=plotting.COLOURS[3], linestyle="--")
@@ -150,6 +148,7 @@ def draw(sizes: dict[str, dict[str, dict[int, Scores]]]) -> Any:
         ax.minorticks_off()
         ax.set(ylabel="test accuracy, %", ylim=(40, 100))
         ax.legend(loc="lower right")
+    figure.suptitle("Batch norm needs large batches, drawn at random; renorm needs them less")
     return figure
 
 

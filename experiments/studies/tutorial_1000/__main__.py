@@ -105,7 +105,7 @@ def draw(steps: list[int], found: dict[str, np.ndarray]) -> Any:
     for kind, colour in zip((OWN, "of decay 0.99", RECALIBRATED), plotting.COLOURS[1:], strict=False):
         plotting.band(ax, steps, [*found[kind]], label=kind, colour=colour)
     ax.plot(*zip(*TUTORIAL.items(), strict=True), "kx", label="the tutorial, on 64 images")
-    ax.set(title="conv-bn in evaluation mode, by its running statistics", xlabel="training step")
+    ax.set(title="conv-bn is read badly at first, by its own running statistics alone", xlabel="training step")
     ax.set(ylabel="test accuracy", ylim=(0.5, 1.0))
     ax.legend(loc="lower right")
     return figure

@@ -67,6 +67,49 @@ def test_a_figure_is_a_whole_image_and_nothing_else(tmp_path: Path, columns: int
     assert not plt.get_fignums()
 
 
+def test_colours_survive_and_the_file_is_small(tmp_path: Path) -> None:
+    figure, (ax,) = plotting.new_figure(1)
+    for number, colour in enumerate(plotting.COLOURS):
+        plotting.band(ax, [0, 1], [np.array([number, number + 1])] * 2, label=colour, colour=colour, linewidth=6)
+    plotting.save_figure(figure, tmp_path / "few.png")
+    with Image.open(tmp_path / "few.png") as image:
+        assert image.mode == "P"
+        shown = np.unique(np.asarray(image.convert("RGB")).reshape(-1, 3), axis=0).astype(int)
+    for colour in plotting.COLOURS:
+        wanted = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
+        assert np.abs(shown - wanted).max(-1).min() <= 4, colour
+    assert (tmp_path / "few.png").stat().st_size < 40_000
+
+
+def test_a_legend_below_hides_nothing() -> None:
+    figure, (ax, other) = plotting.new_figure(2)
+    height = figure.get_figheight()
+    ax.plot([0, 1], [0, 1], label="a line")
+    plotting.legend_below(figure, ax, title="of what")
+    figure.canvas.draw()
+    assert figure.get_figheight() > height
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["a line"]
+    assert legend.get_title().get_text() == "of what"
+    for plot in (ax, other):
+        assert legend.get_window_extent().y1 <= plot.get_tightbbox().y0
+    plt.close(figure)
+
+
+def test_lines_of_a_curve_differ_without_their_colours(axes: Any) -> None:
+    for colour in plotting.COLOURS:
+        plotting.curve(axes, RECORDS, "acc", label=colour, colour=colour)
+    assert len({line.get_marker() for line in axes.lines}) == len(plotting.COLOURS)
+
+
+def test_percentages_are_plain(axes: Any) -> None:
+    axes.set(yscale="log", ylim=(0.004, 0.4))
+    plotting.percent_axis(axes)
+    axes.figure.canvas.draw()
+    shown = [label.get_text() for label in axes.get_yticklabels()]
+    assert {"0.5 %", "1 %", "2 %", "3 %", "5 %", "10 %"} <= set(shown)
+
+
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
 def test_a_failure_midway_leaves_the_old_figure(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException

@@ -38,7 +38,7 @@ def test_every_model_has_its_curve_of_errors(tmp_path: Path, drawn: Callable[[],
     assert plot_results.main(["--out", str(tmp_path)]) == 0
     (ax,) = drawn()
     assert ax.get_title() == "Error on all 10,000 test images, mean and range of 1 to 2 seeds"
-    assert [line.get_marker() for line in ax.lines] == ["o", ""]  # One evaluation is no line.
+    assert [line.get_marker() for line in ax.lines] == ["o", "s"]  # One evaluation is no line, but seen.
     assert [line.get_label() for line in ax.lines] == ["mlp", "conv"]
     np.testing.assert_allclose(ax.lines[1].get_ydata(), [0.15, 0.06])
     np.testing.assert_allclose(ax.lines[0].get_ydata(), [0.3])
