@@ -178,3 +178,28 @@ def test_the_gallery_has_every_picture_and_where_it_is_explained():
         (page,) = re.findall(r"\(\[more\]\(([\w.-]+\.md)[^)]*\)\)", said)
         assert f"({picture})" in text_of(ROOT / "docs" / page), picture
         assert "`python -m experiments." in said, picture
+
+
+def without_code(page):
+    return re.sub(r"^```.*?^```$|`[^`\n]*`", "``", text_of(page), flags=re.DOTALL | re.MULTILINE)
+
+
+def anchors(page):
+    """As GitHub makes them from headings."""
+    fenceless = re.sub(r"^```.*?^```$", "", text_of(page), flags=re.DOTALL | re.MULTILINE)
+    headings = re.findall(r"^#+ (.+)$", fenceless, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+WITH_LINKS = [page for folder in (".", "docs", "experiments") for page in sorted((ROOT / folder).glob("*.md"))]
+
+
+@pytest.mark.parametrize("page", WITH_LINKS, ids=lambda page: page.name)
+def test_a_link_leads_to_a_file_and_its_heading(page):
+    lost = []
+    for link in re.findall(r"\]\(([^)\s]+)\)", without_code(page)):
+        name, _, heading = link.partition("#")
+        target = page.parent / name if name else page
+        if "://" not in link and not (target.exists() and (not heading or heading in anchors(target))):
+            lost.append(link)
+    assert not lost
