@@ -200,6 +200,6 @@ def test_a_link_leads_to_a_file_and_its_heading(page):
     for link in re.findall(r"\]\(([^)\s]+)\)", without_code(page)):
         name, _, heading = link.partition("#")
         target = page.parent / name if name else page
-        if "://" not in link and not (target.exists() and (not heading or heading in anchors(target))):
+        if "://" not in link and not (target.is_file() and (not heading or heading in anchors(target))):
             lost.append(link)
     assert not lost
