@@ -123,6 +123,12 @@ def require_at_most(name: str, value: int, most: int) -> None:
         raise UserError(f"`{name}` must be at most {most}, got {value}.")
 
 
+def require_positions(name: str, chosen: Sequence[int], count: int) -> None:
+    """Refuse to choose none of so many things, or one that is not there."""
+    if not chosen or not set(chosen) <= set(range(count)):
+        raise UserError(f"`{name}` must be numbers from 0 to {count - 1}, got {[*chosen]}.")
+
+
 def require_seeds(first: int, count: int) -> None:
     """Refuse seeds that JAX does not tell apart: it takes 32 bits of each."""
     require_at_least("--seeds", count, 1)

@@ -38,7 +38,6 @@ from experiments.bench.compiled.report import draw, nets_table, tables
 from experiments.bench.flax_examples import require_sources
 from experiments.harness import config, files, program, results
 from experiments.harness.environment import describe_environment
-from experiments.harness.errors import UserError
 from experiments.harness.progress import progress
 from experiments.harness.tables import markdown
 
@@ -79,8 +78,7 @@ def main(args: list[str] | None = None) -> int:
 
 def check(options: Options) -> None:
     """Refuse what can't be compiled, before any work."""
-    if not set(options.shapes) <= set(range(len(SHAPES))) or not options.shapes:
-        raise UserError(f"`--shapes` must be numbers from 0 to {len(SHAPES) - 1}, got {[*options.shapes]}.")
+    config.require_positions("--shapes", options.shapes, len(SHAPES))
     if any(net.startswith("resnet") for net in options.nets):
         require_sources(options.sources)
     config.require_writable("--out", options.out)

@@ -102,8 +102,7 @@ def main(args: list[str] | None = None) -> int:
 
 def check(options: Options) -> None:
     """Refuse what can't be measured, before any work."""
-    if not set(options.shapes) <= set(range(len(SHAPES))) or not options.shapes:
-        raise UserError(f"`--shapes` must be numbers from 0 to {len(SHAPES) - 1}, got {[*options.shapes]}.")
+    config.require_positions("--shapes", options.shapes, len(SHAPES))
     if not options.dtypes:
         raise UserError("`--dtypes` must name at least one of float32, bfloat16.")
     config.require_at_least("--rounds", options.rounds, 1)
