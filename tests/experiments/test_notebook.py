@@ -30,9 +30,8 @@ def code(notebook):
 
 
 def kinds(cell):
-    """What a cell shows, in order, each once: "stdout", "image/png", or what it should not."""
-    shown = (o.get("name") or min(o.get("data", [o.output_type])) for o in cell.outputs)
-    return list(dict.fromkeys(shown))
+    """What a cell shows, in order: "stdout", "image/png", or what it should not."""
+    return [output.get("name") or min(output.get("data", [output.output_type])) for output in cell.outputs]
 
 
 @pytest.mark.slow
