@@ -160,6 +160,8 @@ print(y)
 # > equal steps. "So the next layer gets standard normal input": after $\gamma$, $\beta$ and relu neither mean nor
 # > variance is that, and the features still depend on each other.
 #
+# (Why then does it help? That is still disputed; [18 studies](../docs/studies.md) measure what theory says.)
+#
 # Four lines, so why a library? One reason: far from 0, rounding spoils the mean. These data have mean 1,000,000 and
 # standard deviation 1; NumPy in float64 has the truth.
 
@@ -294,7 +296,7 @@ def train(models: Any, steps: int, message: str, every: int = runs.EVALUATE_EVER
 # %%
 MODELS = {name: run.model for name, run in runs.RUNS.items()}
 both = {name: MODELS[name] for name in ("mlp-bn", "mlp")}
-dense, dense_states = train(both, DENSE_STEPS, "Dense: ahead at first, not in the end")
+dense, dense_states = train(both, DENSE_STEPS, "Dense: batch norm is ahead at first, not in the end")
 
 # %%
 both = {name: MODELS[name] for name in ("conv-bn", "conv")}
