@@ -29,7 +29,7 @@
 # .venv/bin/jupyter lab experiments/tutorial.ipynb
 # ```
 #
-# It takes about two minutes on 2 CPU cores. MNIST is downloaded once, and kept. Without a network, put its four
+# It takes one to two minutes on 2 CPU cores. MNIST is downloaded once, and kept. Without a network, put its four
 # official files into a folder, and name the folder by `JAXBN_MNIST_DIR=...` before you start Jupyter.
 
 # %%
@@ -77,7 +77,7 @@ READ_AT = 1_000
 # fitted to every feature for itself:
 #
 # - **Centring** subtracts the mean.
-# - **Standardizing** also divides by the standard deviation.
+# - **Standardising** also divides by the standard deviation.
 # - **Scaling to ±1** uses the smallest and the largest value instead.
 #
 # A point keeps its colour. The cloud moves and stretches, and no point overtakes another. PCA and whitening, which also
@@ -90,7 +90,7 @@ cloud = np.random.default_rng(0).normal(size=(400, 2)) @ [[1.6, 0.5], [0.0, 0.4]
 views: dict[str, Any] = {
     "original": cloud,
     "centred": transform(fit_center(cloud), cloud),
-    "standardized": transform(fit_standardize(cloud), cloud),
+    "standardised": transform(fit_standardize(cloud), cloud),
     "scaled to ±1": transform(fit_min_max(cloud), cloud),
 }
 figure, axes = plt.subplots(1, 4, figsize=(11, 2.9), sharex=True, sharey=True)
@@ -101,7 +101,7 @@ for ax, (name, points) in zip(axes, views.items(), strict=True):
 plt.show()
 
 # %% [markdown]
-# > **Correction.** The original says that standardized data are nearly *normal*. Standardizing sets the mean to 0 and
+# > **Correction.** The original says that standardised data are nearly *normal*. Standardising sets the mean to 0 and
 # > the variance to 1, and keeps the shape. This pixel of MNIST is mostly black or white, before and after:
 
 # %%
@@ -116,14 +116,14 @@ for ax, values in zip(axes, (pixel, transform(fit_standardize(pixel), pixel)), s
     ax.hist(np.asarray(values)[:, 0], bins=30)
     ax.set(xlabel="value")
 axes[0].set(title="one pixel of all digits", ylabel="digits")
-axes[1].set(title="standardized, and not normal")
+axes[1].set(title="standardised, and not normal")
 plt.show()
 
 # %% [markdown]
 # ## 2. Batch normalization
 #
 # The data are preprocessed once. But the layers of a net change with every step, and with them the centre and the
-# scale of what they hand on. Batch normalization (2015) standardizes *inside* the net: every feature, over the
+# scale of what they hand on. Batch normalization (2015) standardises *inside* the net: every feature, over the
 # examples $x_1, \dots, x_m$ of a batch.
 #
 # $$\mu = \frac{1}{m} \sum_i x_i \qquad \sigma^2 = \frac{1}{m} \sum_i (x_i - \mu)^2 \qquad
