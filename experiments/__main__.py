@@ -44,7 +44,9 @@ def main(args: list[str] | None = None) -> int:
 def work(cfg: Config, console: Console) -> None:
     """Print a line for each program."""
     found = find_programs()
-    listed = {name: of for name, of in found.items() if f"{name}.".startswith(f"{cfg.part}." if cfg.part else "")}
+    # As on the pages, and as the shell completes it.
+    part = cfg.part.removeprefix("experiments.").rstrip(".")
+    listed = {name: of for name, of in found.items() if f"{name}.".startswith(f"{part}." if part else "")}
     if not listed:
         similar = difflib.get_close_matches(cfg.part, found, n=1)
         raise UserError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import matplotlib as mpl
 import numpy as np
 
 from experiments.harness import plotting
@@ -20,6 +21,12 @@ def draw(report: DiagnosisReport, path: Path) -> None:
         report: from `jaxbn.inference.diagnose`.
         path: of the picture, replaced if it is there.
     """
+    # Whoever calls this draws more than this picture.
+    with mpl.rc_context():
+        _draw(report, path)
+
+
+def _draw(report: DiagnosisReport, path: Path) -> None:
     figure, (gaps, means, stds) = plotting.new_figure(3)
     _draw_gaps(gaps, report)
     for number, norm in enumerate(report.norms):

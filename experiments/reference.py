@@ -105,7 +105,9 @@ def sections(doc: str) -> dict[str, str]:
 
 def items(section: str) -> dict[str, str]:
     """What is said of each argument, or of each error."""
-    _, *parts = ITEM.split(section)
+    before, *parts = ITEM.split(section)
+    if before.strip():
+        raise UserError(f"A section must begin with `name: `, got {before.strip()!r}; write it so.")
     return dict(zip(parts[::2], parts[1::2], strict=True))
 
 
@@ -141,7 +143,7 @@ def signature(name: str, value: Any) -> str:
 
 
 def anchor(name: str) -> str:
-    """Where the heading is, on GitHub as in a site of MkDocs."""
+    """Where the heading is, on GitHub as on the site."""
     return re.sub(r"[^\w-]", "", name.lower())
 
 

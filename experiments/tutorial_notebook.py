@@ -160,7 +160,7 @@ print(y)
 # > equal steps. "So the next layer gets standard normal input": after $\gamma$, $\beta$ and relu neither mean nor
 # > variance is that, and the features still depend on each other.
 #
-# (Why then does it help? That is still disputed; [18 studies](../docs/studies.md) measure what theory says.)
+# (Why then does it help? That is still disputed; [the studies](../docs/studies.md) measure what theory says.)
 #
 # Four lines, so why a library? One reason: far from 0, rounding spoils the mean. These data have mean 1,000,000 and
 # standard deviation 1; NumPy in float64 has the truth.
@@ -511,4 +511,4 @@ print("test accuracy: {:.4f} with batch norm, {:.4f} without".format(*reached))
 # - [Flax, PyTorch, Keras, Haiku, Equinox](../docs/migrate.md): batch norm in your own model, and a whole training step.
 # - [From training to inference](../docs/inference.md): more of `diagnose`, `recalibrate` and `fold`.
 # - [Small batches](../docs/small-batches.md), batches that are not random, several devices: which norm.
-# - [The four runs with ten seeds](../docs/tutorial.md), and [18 studies](../docs/studies.md) of what theory says.
+# - [The four runs with ten seeds](../docs/tutorial.md), and [the studies](../docs/studies.md) of what theory says.

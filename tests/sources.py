@@ -2,6 +2,7 @@
 
 import ast
 import functools
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -40,6 +41,11 @@ def module(path):
     """The name of a file's module; that of its folder for `__init__.py` and `__main__.py`."""
     parts = path.relative_to(ROOT).with_suffix("").parts
     return ".".join(parts[:-1] if parts[-1] in ("__init__", "__main__") else parts)
+
+
+def anchor(heading):
+    """As GitHub makes it from a heading."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
 
 
 def within(name, package):

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from experiments import docs
-from tests.sources import ROOT
+from tests.sources import ROOT, anchor
 
 PAGE = """Before.
 
@@ -188,7 +188,7 @@ def anchors(page):
     """As GitHub makes them from headings."""
     fenceless = re.sub(r"^```.*?^```$", "", text_of(page), flags=re.DOTALL | re.MULTILINE)
     headings = re.findall(r"^#+ (.+)$", fenceless, re.MULTILINE)
-    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+    return {anchor(heading) for heading in headings}
 
 
 WITH_LINKS = [page for folder in (".", "docs", "experiments") for page in sorted((ROOT / folder).glob("*.md"))]

@@ -6,15 +6,13 @@ from pathlib import Path
 import jax
 import pytest
 
+from tests.sources import anchor
+
 DOCS = Path(__file__).parents[1] / "docs"
 PAGE = (DOCS / "faq.md").read_text(encoding="utf-8")
 ANSWERS = dict(re.findall(r"^### ([^\n]*)\n(.*?)(?=^##|\Z)", PAGE, re.DOTALL | re.MULTILINE))
 # Where the number is not the same everywhere, its comment is a sentence.
 UNSTEADY = ["Is it faster on my GPU or TPU?"]
-
-
-def anchor(heading):
-    return re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")
 
 
 def test_every_question_of_the_list_has_a_short_answer_and_a_program():
@@ -27,12 +25,6 @@ def test_every_question_of_the_list_has_a_short_answer_and_a_program():
         assert re.search(r"\]\([\w/.-]+\.md", text), f"{question}: no page that says more"
         assert re.search(r"print\(.*\)  # \S", block), question
         assert not rest.strip(), question
-
-
-def test_the_sections_that_answers_point_to_exist():
-    for page, section in re.findall(r"\]\(([\w/.-]+\.md)#([^)]*)\)", PAGE):
-        headings = re.findall(r"^##+ (.*)", (DOCS / page).read_text(encoding="utf-8"), re.MULTILINE)
-        assert section in map(anchor, headings), f"{page}#{section}"
 
 
 @pytest.mark.slow

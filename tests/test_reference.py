@@ -137,7 +137,7 @@ def test_links_lead_to_headings():
     text = PAGE.read_text(encoding="utf-8")
     anchors = [reference.anchor(name) for name in re.findall(r"^#+ `(.+)`$", text, re.MULTILINE)]
     assert len(anchors) == len({*anchors})
-    # As GitHub and MkDocs make them: in lower case, without dots and backticks.
+    # As GitHub and the site make them: in lower case, without dots and backticks.
     assert {"jaxbnbatch_norm", "jaxbnlinenbatchnorm", "jaxbnlinenbatchnorm__call__"} <= {*anchors}
     assert {*re.findall(r"\]\(#([^)]*)\)", text)} == {*anchors} - {
         reference.anchor(o.name) for o in ALL if is_method(o)

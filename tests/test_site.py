@@ -13,7 +13,10 @@ from tests.sources import ROOT
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(importlib.util.find_spec("myst_nb") is None, reason="needs jaxbn[docs]"),
+    pytest.mark.skipif(
+        any(importlib.util.find_spec(name) is None for name in ("myst_nb", "sphinx_external_toc", "latex2mathml")),
+        reason="needs jaxbn[docs]",
+    ),
 ]
 
 

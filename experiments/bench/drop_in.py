@@ -142,8 +142,8 @@ def work(options: Options, console: Console) -> None:
     heads = ["first", "last", "ours - Flax's stable", "ours - Flax's default", "Flax's stable - default"]
     table = Table(f"Loss of {STEPS} steps, and the largest difference of the curves", ["model", *heads], rows)
     text = markdown([table])
-    console.print(text, soft_wrap=True)
     results.write_summary(options.out, {"measured": table.cells()}, text)
+    console.print(text, soft_wrap=True)
 
 
 if __name__ == "__main__":

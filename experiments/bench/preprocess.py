@@ -176,8 +176,8 @@ def work(options: Options, console: Console) -> None:
     config.require_writable("--out", options.out)
     tables = measure(console)
     text = markdown(tables)
-    console.print(text, soft_wrap=True)
     results.write_summary(options.out, {"measured": {table.title: table.cells() for table in tables}}, text)
+    console.print(text, soft_wrap=True)
 
 
 if __name__ == "__main__":

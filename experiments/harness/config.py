@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import io
+import math
 import re
 import sys
 import tempfile
@@ -123,6 +124,12 @@ def require_at_most(name: str, value: int, most: int) -> None:
         raise UserError(f"`{name}` must be at most {most}, got {value}.")
 
 
+def require_positive(name: str, value: float) -> None:
+    """Refuse what is no length of time: zero, a negative number, infinity and NaN."""
+    if not 0 < value < math.inf:
+        raise UserError(f"`{name}` must be above 0 and finite, got {value}.")
+
+
 def require_positions(name: str, chosen: Sequence[int], count: int) -> None:
     """Refuse to choose none of so many things, or one that is not there."""
     if not chosen or not set(chosen) <= set(range(count)):
@@ -152,7 +159,7 @@ def require_writable(name: str, folder: Path) -> None:
 
 def _sentence(box: str) -> str:
     """What is wrong, of the box that tyro draws around it, without a full stop."""
-    said = _first_paragraph(box).removesuffix(".")
+    said = _first_paragraph(box).removesuffix(".").rstrip()
     # Below it in the box, the flag that has the wrong value, or flags like the unknown ones, with what they take.
     flags = dict(re.findall(r"^\W {5}(--[\w-]+)(.*?)\W?$", box, re.MULTILINE))
     if said.startswith("Unrecognized") and flags:

@@ -25,7 +25,7 @@ def make_console() -> Console:
     sys.stdout, sys.stderr = (s or Path(os.devnull).open("w") for s in (sys.stdout, sys.stderr))  # noqa: SIM115
     output: Any = _Output()
     # Not what the environment says: notebooks ask everything that they start for colours.
-    where: dict[str, Any] = {"file": output, "force_terminal": output.isatty(), "force_jupyter": False}
+    where: dict[str, Any] = {"file": output, "force_terminal": _is_terminal(output), "force_jupyter": False}
     plain = functools.partial(Console, **where, highlight=False, emoji=False, markup=False)
     console = plain()
     return console if console.is_terminal else plain(width=_WIDTH_OF_A_LOG, soft_wrap=True)
@@ -57,12 +57,22 @@ def give_up_output() -> None:
             os.dup2(os.open(os.devnull, os.O_WRONLY), number)
 
 
+def _is_terminal(stream: Any) -> bool:
+    """No for one that is closed, or has no such question, as some that stand in for the output."""
+    try:
+        return bool(stream.isatty())
+    except (AttributeError, ValueError):
+        return False
+
+
 class _Output:
     """The standard output of the moment, whose failures are the user's to mend."""
 
     def write(self, text: str) -> int:
+        # Of what its encoding lacks, a sign less is better than a table less.
+        encoding = getattr(self._stream, "encoding", None) or "utf-8"
         with writing_output():
-            self._stream.write(text)
+            self._stream.write(text.encode(encoding, "replace").decode(encoding))
         return len(text)
 
     def flush(self) -> None:

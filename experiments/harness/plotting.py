@@ -95,12 +95,12 @@ def dots(ax: Axes, series: dict[str, Sequence[float]], rows: Sequence[str]) -> N
         series: the values of everyone else by name, one for every row.
         rows: their labels, from the top.
     """
-    others = (*COLOURS[1:], "#999999")
+    others, markers = (*COLOURS[1:], "#999999"), [*MARKERS.values()]
     for number, (name, values) in enumerate(series.items()):
         # A little below one another, so that all are seen.
         shift = 0.6 * ((number + 0.5) / len(series) - 0.5)
         places = [row + shift for row in range(len(rows))]
-        ax.plot(values, places, "os^vDPX"[number % 7], label=name, color=others[number % len(others)])
+        ax.plot(values, places, markers[number % len(markers)], label=name, color=others[number % len(others)])
     ax.axvline(1, color=COLOURS[0], linewidth=2, label="jaxbn")
     ax.set_xscale("log")
     plain_numbers(ax.xaxis)

@@ -160,6 +160,9 @@ def report(
     told = [{**v._asdict(), "measured": v.measured, "interval": v.interval} for v in verdicts]
     table = verdict_table(told)
     notes = [*notes, f"Source: {study.source}."]
+    if not all(v["holds"] for v in told):
+        # Its title says what was predicted.
+        figure.supxlabel("Not every prediction holds in this run.", fontsize=9)
     plotting.save_figure(figure, cfg.out / figure_of(study.name))
     summary = {**study._asdict(), "settings": settings(cfg), "verdicts": told, "notes": notes}
     text = markdown([table.escaped(), *tables], map(escaped, notes))

@@ -1,6 +1,6 @@
 """List all studies, or run them one after another.
 
-docs/studies.md has the results. For example:
+Takes 28 minutes on 2 cores for all; docs/studies.md has the results. So:
     python -m experiments.studies --only rank ema_noise
 
 What is finished is left as it is, so that the same command goes on where it was stopped. Writes a folder for each

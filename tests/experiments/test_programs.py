@@ -54,6 +54,8 @@ def test_the_list_has_all_programs_and_no_others(capsys):
     assert names == sorted(names)
     assert {f"experiments.{name}" for name in names} == programs() - {"experiments"}
     assert all(of.does for of in list_of_all.find_programs().values())
+    # That one is for accelerators.
+    assert [name for name, of in list_of_all.find_programs().items() if not of.takes] == ["bench.stack"]
 
 
 def test_a_line_says_what_a_program_does_and_how_long_it_takes(capsys):
@@ -63,8 +65,9 @@ def test_a_line_says_what_a_program_does_and_how_long_it_takes(capsys):
     assert lines[2:] == ["", "The flags of one of them: python -m experiments.NAME --help"]
 
 
-def test_a_part_of_the_list(capsys):
-    _, lines, _ = listed(capsys, "studies")
+@pytest.mark.parametrize("part", ["studies", "studies.", "experiments.studies"])
+def test_a_part_of_the_list(part, capsys):
+    _, lines, _ = listed(capsys, part)
     names = [line.split()[0] for line in lines[1 : lines.index("")]]
     assert names[0] == "studies"
     assert len(names) > 10

@@ -4,18 +4,11 @@ import re
 
 from experiments.harness.tables import escaped
 from experiments.studies import __main__ as all_studies
-from tests.sources import ROOT
+from tests.sources import ROOT, programs
 
 FOLDER = ROOT / "experiments"
 PAGE = (FOLDER / "README.md").read_text(encoding="utf-8")
 ROWS = re.findall(r"^\| `python -m ([\w.]+)([^`]*)` \| (.+?) \|$", PAGE, re.MULTILINE)
-
-
-def programs():
-    """The modules that `python -m` runs."""
-    for path in FOLDER.rglob("*.py"):
-        if 'if __name__ == "__main__":' in path.read_text(encoding="utf-8"):
-            yield ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__main__")
 
 
 def test_every_program_has_its_row():
@@ -38,12 +31,3 @@ def test_every_row_has_a_cell_for_each_column():
     for table in re.findall(r"(?:^\|.*\n)+", PAGE, re.MULTILINE):
         counts = {len(re.split(r"(?<!\\)\|", row)) for row in table.splitlines()}
         assert len(counts) == 1, table.splitlines()[0]
-
-
-def test_the_pages_and_headings_that_it_links_to_exist():
-    for link, _, heading in re.findall(r"\]\(([\w./-]+)(#([\w-]+))?\)", PAGE):
-        page = FOLDER / link
-        assert page.exists(), link
-        if heading:
-            headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
-            assert heading in {re.sub(r"[^\w -]", "", name.lower()).replace(" ", "-") for name in headings}, heading

@@ -113,10 +113,10 @@ def work(options: Options, console: Console) -> None:
                 on_progress(number)
         text = tables(found)
         draw(out / "compiled.png", found)
-    console.print("\n" + text, soft_wrap=True)
     environment = {**describe_environment(), "device": f"{options.target}, compiled for, not run"}
     results.write_summary(out, {"measured": found}, text, name=name, environment=environment)
     files.write_text(options.out / "summary.md", markdown(overview(options.out)))
+    console.print("\n" + text, soft_wrap=True)
 
 
 if __name__ == "__main__":

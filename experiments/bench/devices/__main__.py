@@ -116,8 +116,7 @@ def check(options: Options) -> None:
     if not options.ways:
         raise UserError(f"`--ways` must name at least one of {', '.join(get_args(Way))}.")
     config.require_at_least("--rounds", options.rounds, 1)
-    if options.least <= 0:
-        raise UserError(f"`--least` must be above 0, got {options.least}.")
+    config.require_positive("--least", options.least)
     config.require_writable("--out", options.out)
 
 
@@ -128,9 +127,9 @@ def work(options: Options, console: Console) -> None:
     text = tables(measured)
     if "pmap" in options.ways and all(m["way"] != "pmap" for m in measured):
         text += "\nWithout `pmap`, whose end this JAX announces.\n"
-    console.print("\n" + text, soft_wrap=True)
     found = {"shape": [*options.shape], "measured": measured}
     results.write_summary(options.out, found, text, environment=environment)
+    console.print("\n" + text, soft_wrap=True)
 
 
 if __name__ == "__main__":

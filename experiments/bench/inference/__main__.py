@@ -80,6 +80,7 @@ def work(options: Options, console: Console) -> None:
     if min(options.batches, default=0) < 1:
         raise UserError(f"`--batches` must be numbers from 1 on, got {[*options.batches]}.")
     config.require_at_least("--rounds", options.rounds, 1)
+    config.require_positive("--least", options.least)
     if any(net.startswith("resnet") for net in options.nets):
         require_sources(options.sources)
     out = options.out if options.target == "here" else options.out / options.target

@@ -1,6 +1,6 @@
 """How fast every framework's batch norm is.
 
-docs/speed.md has the results. This takes 4 minutes on 2 cores:
+Takes 4 minutes on 2 cores in float32; docs/speed.md has the results. So:
     python -m experiments.bench.ops --dtypes float32 --rounds 3
 
 Training forward, the same with the backward pass, and evaluation; ours beside Flax, Haiku, Equinox, Keras and PyTorch,
@@ -106,6 +106,7 @@ def check(options: Options) -> None:
     if not options.dtypes:
         raise UserError("`--dtypes` must name at least one of float32, bfloat16.")
     config.require_at_least("--rounds", options.rounds, 1)
+    config.require_positive("--least", options.least)
     config.require_writable("--out", options.out)
 
 
@@ -122,8 +123,8 @@ def work(options: Options, console: Console) -> None:
             console.print(f"{SHAPES[number]} {dtype} {mode} {micro}", soft_wrap=True)
             on_progress(len(measured))
     text = tables(measured)
-    console.print("\n" + text, soft_wrap=True)
     results.write_summary(options.out, {"measured": measured}, text)
+    console.print("\n" + text, soft_wrap=True)
     draw(options.out / "ops.png", measured)
 
 

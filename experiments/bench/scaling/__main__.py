@@ -117,8 +117,7 @@ def check(options: Options) -> None:
         if not TOPOLOGY.fullmatch(topology):
             raise UserError(f"`--topologies` must be a TPU and its sizes, such as v5e:4x4, got {topology}.")
     config.require_at_least("--rounds", options.rounds, 1)
-    if options.least <= 0:
-        raise UserError(f"`--least` must be above 0, got {options.least}.")
+    config.require_positive("--least", options.least)
     config.require_writable("--out", options.out)
 
 
@@ -151,8 +150,8 @@ def work(options: Options, console: Console) -> None:
         tables += paper.tables()
         notes.append(paper.NOTE)
     text = markdown(tables, notes)
-    console.print("\n" + text, soft_wrap=True)
     results.write_summary(options.out, found, text, environment=environment())
+    console.print("\n" + text, soft_wrap=True)
 
 
 if __name__ == "__main__":

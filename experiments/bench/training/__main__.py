@@ -141,8 +141,9 @@ def check(options: Options) -> None:
         raise UserError("`--models` or `--resnets` must name a model.")
     config.require_at_least("--steps", options.steps, 1)
     config.require_at_least("--rounds", options.rounds, 1)
-    for flag in ("batch", "pixels", "compilations"):
-        config.require_at_least(f"--{flag}", getattr(options, flag), 1)
+    config.require_at_least("--batch", options.batch, 1)
+    config.require_at_least("--pixels", options.pixels, 1)
+    config.require_at_least("--compilations", options.compilations, 1)
     unknown = set(options.norms) - set(LINEN | NNX)
     if unknown:
         raise UserError(f"`--norms` must be among {'; '.join(LINEN | NNX)}, got {'; '.join(sorted(unknown))}.")
@@ -177,8 +178,8 @@ def work(options: Options, console: Console) -> None:
             console.print(f"ResNet-{depth} {seconds}", soft_wrap=True)
             on_progress(len(measured) + len(nets))
     text = markdown([*(tables(measured) if measured else []), *map(resnet_steps.table, nets)])
-    console.print("\n" + text, soft_wrap=True)
     results.write_summary(options.out, {"measured": measured, "resnets": nets}, text)
+    console.print("\n" + text, soft_wrap=True)
 
 
 if __name__ == "__main__":

@@ -80,7 +80,8 @@ def fold_dense(
         `(kernel, bias)`, folded in at least float32 and rounded once to the dtype of the kernel.
 
     Raises:
-        TypeError: the kernel or the bias is not floating or complex, or `params` and `state` are none.
+        TypeError: the kernel or the bias is not floating or complex, `params` is no `BatchNormParams`, or
+            `state` no `BatchNormState`.
         ValueError: shapes that do not fit each other, or an `epsilon` out of its range.
 
     Example:
@@ -136,7 +137,8 @@ def fold_conv(
         `(kernel, bias)`, folded in at least float32 and rounded once to the dtype of the kernel.
 
     Raises:
-        TypeError: the kernel or the bias is not floating or complex, or `params` and `state` are none.
+        TypeError: the kernel or the bias is not floating or complex, `params` is no `BatchNormParams`, or
+            `state` no `BatchNormState`.
         ValueError: shapes that do not fit each other, or an `epsilon` out of its range.
 
     Example:

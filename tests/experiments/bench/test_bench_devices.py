@@ -104,7 +104,7 @@ def test_without_pmap_where_its_end_is_announced(tmp_path, monkeypatch, capsys):
         ("--shape 8 0", "`--shape` must be examples, a multiple of 4, and features, got [8, 0]."),
         ("--ways", "`--ways` must name at least one of jit, jit-sharded, shard_map, shard_map-unchecked, pmap, vmap."),
         ("--rounds 0", "`--rounds` must be at least 1, got 0."),
-        ("--least 0", "`--least` must be above 0, got 0.0."),
+        ("--least 0", "`--least` must be above 0 and finite, got 0.0."),
     ],
 )
 def test_a_mistake_is_one_line(flags, words, capsys):

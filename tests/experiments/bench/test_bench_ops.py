@@ -90,6 +90,7 @@ def test_tables_and_files(tmp_path, monkeypatch, capsys):
         ("--shapes", "`--shapes` must be numbers from 0 to 9, got []."),
         ("--dtypes", "`--dtypes` must name at least one of float32, bfloat16."),
         ("--rounds 0", "`--rounds` must be at least 1, got 0."),
+        ("--least nan", "`--least` must be above 0 and finite, got nan."),
     ],
 )
 def test_a_mistake_is_one_line(flags, words, capsys):

@@ -258,7 +258,7 @@ def test_it_measures_two_devices(monkeypatch, tmp_path):
         ("--batch 0", "`--batch` must be a multiple of each of `--devices` [1, 2, 4, 8], got 0."),
         ("--topologies v5e", "`--topologies` must be a TPU and its sizes, such as v5e:4x4, got v5e."),
         ("--rounds 0", "`--rounds` must be at least 1, got 0."),
-        ("--least 0", "`--least` must be above 0, got 0.0."),
+        ("--least nan", "`--least` must be above 0 and finite, got nan."),
     ],
 )
 def test_a_mistake_is_one_line(flags, words, capsys):

@@ -1,6 +1,8 @@
 """The bench of layers in a stack: what it times is the training step of all of them."""
 
 import json
+import sys
+import types
 
 import jax
 import jax.numpy as jnp
@@ -47,6 +49,19 @@ def test_the_stack_of_torch_is_the_same():
     x = np.asarray(noise(64, 6))
     by_x = stack.torch_calls(x, "float32")["PyTorch"]().value
     assert_close(by_x.numpy() * x.size, by_hand(x, stack.LAYERS) * x.size, 10 * GRADIENT["float32"])
+
+
+@pytest.mark.parametrize(
+    ("backend", "found", "device"), [("cpu", True, "cpu"), ("gpu", True, "cuda"), ("gpu", False, "cpu")]
+)
+def test_torch_runs_where_jax_does(backend, found, device, monkeypatch):
+    synchronized = []
+    cuda = types.SimpleNamespace(is_available=lambda: found, synchronize=lambda: synchronized.append(True))
+    monkeypatch.setitem(sys.modules, "torch", types.SimpleNamespace(cuda=cuda))
+    monkeypatch.setattr(jax, "default_backend", lambda: backend)
+    assert torch_device.device() == device
+    torch_device.wait()
+    assert bool(synchronized) == (device == "cuda")
 
 
 def test_what_a_gpu_still_computes_is_waited_for(monkeypatch):
@@ -96,6 +111,7 @@ def test_the_table_has_ratios_and_the_rate_of_ours():
         ("--shapes 5", "`--shapes` must be numbers from 0 to 4, got [5]."),
         ("--dtypes", "`--dtypes` must name at least one of float32, bfloat16."),
         ("--rounds 0", "`--rounds` must be at least 1, got 0."),
+        ("--least inf", "`--least` must be above 0 and finite, got inf."),
     ],
 )
 def test_a_mistake_is_one_line(flags, words, capsys):

@@ -105,8 +105,12 @@ def test_in_a_notebook_an_output_is_replaced_and_lines_stay_lines(
         for number in (3, 6):
             step(number)
             console.print(f"STEP {number}")
-    begun, third, sixth, ended = shown
+        step(10)
+    # Where a step takes minutes, the bar is there before the first is done.
+    begun, zeroth, third, sixth, tenth, ended = shown
     assert (begun, ended) == ("", "")
+    assert "0/10" in zeroth
+    assert "10/10" in tenth
     assert re.fullmatch(r"mlp ━+ +3/10 0:00:00 left [\d:-]+\n", third)
     assert sixth.count("━") == 2 * third.count("━")
     assert capsys.readouterr() == ("STEP 3\nSTEP 6\n", "")
