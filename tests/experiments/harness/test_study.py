@@ -106,6 +106,14 @@ def test_a_report_is_three_files_and_a_table_on_the_console(tmp_path: Path) -> N
     assert text.endswith("Of 2\\*3 steps.\n\nSource: Someone 2020, Theorem 3.\n")
 
 
+@pytest.mark.parametrize(("bound", "more"), [(1, ""), (2, "\n(not every prediction holds in this run)")])
+def test_a_figure_says_so_if_its_title_may_be_wrong(bound: float, more: str, tmp_path: Path) -> None:
+    figure, (ax,) = plotting.new_figure(1)
+    ax.set_title("It grows")
+    study.report(STUDY, Config(out=tmp_path), [at_least("growth", 1, bound)], figure, Console(file=io.StringIO()))
+    assert ax.get_title() == "It grows" + more
+
+
 def no_constant(name: str) -> Any:
     pytest.fail(f"{name} is no JSON")
 
