@@ -90,9 +90,14 @@ def test_every_process_has_its_part(devices: int | None, expected: list[int]) ->
 @pytest.mark.parametrize(
     ("devices", "batch", "words"),
     [
-        (3, 66, "`--devices` must be a multiple of the 2 processes, got 3."),
-        (6, 64, "`--devices` must divide the 64 examples of a batch, got 6."),
-        (None, 20, "`--devices` must divide the 20 examples of a batch, got 8."),
+        (None, 15, "the number of processes must divide the 15 examples of a batch, got 2; start 1 instead."),
+        (3, 66, "`--devices` must be a multiple of the 2 processes, got 3; give --devices 6."),
+        (6, 64, "`--devices` must divide the 64 examples of a batch, got 6; give --devices 8."),
+        (
+            None,
+            20,
+            "`--devices` must divide the 20 examples of a batch, got all 8 devices that were found; give --devices 4.",
+        ),
         (
             10,
             20,
@@ -100,7 +105,7 @@ def test_every_process_has_its_part(devices: int | None, expected: list[int]) ->
             "environment it makes as many of a CPU.",
         ),
         # No device more would help.
-        (10, 64, "`--devices` must divide the 64 examples of a batch, got 10."),
+        (10, 64, "`--devices` must divide the 64 examples of a batch, got 10; give --devices 8."),
     ],
 )
 @pytest.mark.parametrize("platform", ["cpu", "gpu"])
