@@ -1,6 +1,6 @@
 """Flax's own example models, trained with its batch norms and with ours.
 
-Takes 3 minutes on 2 cores; docs/migrate.md has the results. For example:
+Takes 3 to 5 minutes on 2 cores; docs/migrate.md has the results. For example:
     pip download flax==0.12.8 --no-binary flax --no-deps --no-build-isolation
     tar xzf flax-0.12.8.tar.gz
     python -m experiments.bench.drop_in

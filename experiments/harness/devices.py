@@ -65,10 +65,23 @@ class Devices:
         """The devices that share a batch of so many examples, as many of each process; `None` for a single one."""
         processes, total = jax.process_count(), jax.device_count()
         wanted = self.devices or (total if self.distributed else 1)
+        if batch % processes:
+            fitting = max(number for number in range(1, processes) if batch % number == 0)
+            raise UserError(
+                f"the number of processes must divide the {batch} examples of a batch, got {processes}; "
+                f"start {fitting} instead."
+            )
+        # The processes themselves are such a number.
+        fitting = max(number for number in range(processes, total + 1, processes) if batch % number == 0)
+        got = f"got {wanted}" if self.devices else f"got all {wanted} devices that were found"
         if wanted % processes:
-            raise UserError(f"`--devices` must be a multiple of the {processes} processes, got {wanted}.")
+            raise UserError(
+                f"`--devices` must be a multiple of the {processes} processes, {got}; give --devices {fitting}."
+            )
         if batch % wanted:
-            raise UserError(f"`--devices` must divide the {batch} examples of a batch, got {wanted}.")
+            raise UserError(
+                f"`--devices` must divide the {batch} examples of a batch, {got}; give --devices {fitting}."
+            )
         if wanted > total:
             more = f"; with JAX_NUM_CPU_DEVICES={wanted // processes} in its environment it makes as many of a CPU"
             raise UserError(

@@ -1,6 +1,6 @@
 """What folding gains at inference.
 
-docs/inference.md has the results. This takes 4 minutes on 2 cores:
+Takes 4 minutes on 2 cores like this; docs/inference.md has the results:
     python -m experiments.bench.inference --rounds 5
 
 Nets in evaluation with their batch norms, and after `jaxbn.inference.fold`: the tutorial's, Flax's ResNet-18 and -50

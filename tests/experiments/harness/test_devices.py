@@ -90,9 +90,13 @@ def test_every_process_has_its_part(devices: int | None, expected: list[int]) ->
 @pytest.mark.parametrize(
     ("devices", "batch", "words"),
     [
-        (3, 66, "`--devices` must be a multiple of the 2 processes, got 3."),
-        (6, 64, "`--devices` must divide the 64 examples of a batch, got 6."),
-        (None, 20, "`--devices` must divide the 20 examples of a batch, got 8."),
+        (3, 66, "`--devices` must be a multiple of the 2 processes, got 3; give --devices 6."),
+        (6, 64, "`--devices` must divide the 64 examples of a batch, got 6; give --devices 8."),
+        (
+            None,
+            20,
+            "`--devices` must divide the 20 examples of a batch, got all 8 devices that were found; give --devices 4.",
+        ),
         (
             10,
             20,
@@ -100,7 +104,7 @@ def test_every_process_has_its_part(devices: int | None, expected: list[int]) ->
             "environment it makes as many of a CPU.",
         ),
         # No device more would help.
-        (10, 64, "`--devices` must divide the 64 examples of a batch, got 10."),
+        (10, 64, "`--devices` must divide the 64 examples of a batch, got 10; give --devices 8."),
     ],
 )
 @pytest.mark.parametrize("platform", ["cpu", "gpu"])
@@ -111,6 +115,14 @@ def test_what_cannot_be_shared_is_refused(
     expected = words if platform == "cpu" else re.sub(r"; with .*", ".", words)
     with pytest.raises(UserError, match=f"^{re.escape(expected)}$"):
         Devices(devices, distributed=True).mesh(batch)
+
+
+def test_the_processes_must_divide_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jax, "process_count", lambda: 3)
+    monkeypatch.setattr(jax, "device_count", lambda: 6)
+    words = "the number of processes must divide the 64 examples of a batch, got 3; start 2 instead."
+    with pytest.raises(UserError, match=f"^{re.escape(words)}$"):
+        Devices(distributed=True).mesh(64)
 
 
 def test_the_flags_reach_jax(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -109,7 +109,7 @@ def one(folder: Path) -> Path:
 
 MISTAKES = {
     "flags": "`--steps` must be the same in all processes, got 4 in process 0 and 5 in process 1.",
-    "odd devices": "`--devices` must be a multiple of the 2 processes, got 3.",
+    "odd devices": "`--devices` must be a multiple of the 2 processes, got 3; give --devices 4.",
     "no file": "`--out` must be a folder that can be written, got {folder}/file (File exists); name another one.",
     "settings": (
         "`--resume` needs the settings of the earlier run in {folder}/two/mlp, whose steps was 4, got 5; give the "
