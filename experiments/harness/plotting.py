@@ -62,6 +62,12 @@ def save_figure(figure: Any, path: Path) -> None:
         plt.close(figure)
 
 
+def doubt(figure: Any) -> None:
+    """Under its title, which says what was predicted: that this run does not bear it out."""
+    first = figure.axes[0]
+    first.set_title(f"{first.get_title()}\n(not every prediction holds in this run)")
+
+
 def percent_axis(ax: Axes) -> None:
     """Plain percentages on a logarithmic axis of fractions."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter

@@ -161,9 +161,7 @@ def report(
     table = verdict_table(told)
     notes = [*notes, f"Source: {study.source}."]
     if not all(v["holds"] for v in told):
-        # The title says what was predicted.
-        first = figure.axes[0]
-        first.set_title(f"{first.get_title()}\n(not every prediction holds in this run)")
+        plotting.doubt(figure)
     plotting.save_figure(figure, cfg.out / figure_of(study.name))
     summary = {**study._asdict(), "settings": settings(cfg), "verdicts": told, "notes": notes}
     text = markdown([table.escaped(), *tables], map(escaped, notes))

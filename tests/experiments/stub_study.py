@@ -35,6 +35,7 @@ class Config(study.MnistConfig):
 def without_figures(patch: pytest.MonkeyPatch) -> None:
     """Every figure is the smallest picture; the seconds that a real one takes are for other tests."""
     patch.setattr(plotting, "save_figure", lambda _figure, path: path.write_bytes(PNG))
+    patch.setattr(plotting, "doubt", lambda _figure: None)
 
 
 def report(name: str, out: Path, values: Any = (1.0, 1.25), *, sign: str = "", **changes: Any) -> None:
