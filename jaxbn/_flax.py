@@ -55,9 +55,9 @@ def random(name: str, value: Any) -> None:
         raise TypeError(f"`{name}` must give keys, got {type(value).__name__}; pass {name}=nnx.Rngs(0).")
 
 
-def training(use_running_average: Any) -> bool | jax.Array:
+def training(use_running_average: Any, remedy: str = "") -> bool | jax.Array:
     """Whether to train, as a Python bool wherever that is known."""
-    evaluate = _checks.flag("use_running_average", use_running_average)
+    evaluate = _checks.flag("use_running_average", use_running_average, remedy)
     return not evaluate if isinstance(evaluate, bool) else ~evaluate
 
 

@@ -125,7 +125,8 @@ class BatchNorm(nn.BatchNorm):
             ValueError: `use_running_average` is given twice or not at all, and as in `jaxbn.batch_norm`.
         """
         merged: Any = nn.merge_param("use_running_average", self.use_running_average, use_running_average)
-        train = _flax.training(merged)
+        # As an nnx or PyTorch layer would be made, `BatchNorm(100)`.
+        train = _flax.training(merged, "; linen needs no number of features")
         x = _flax.data(x, self.dtype)
         # Flax sorts the axes, and its variables have that shape.
         axes = sorted(_checks.axes(self.axis, x.ndim))

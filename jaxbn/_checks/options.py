@@ -13,12 +13,12 @@ from jaxbn._checks.arrays import array, is_array
 from jaxbn._checks.words import shown
 
 
-def flag(name: str, value: Any) -> bool | jax.Array:
+def flag(name: str, value: Any, remedy: str = "") -> bool | jax.Array:
     """A Python bool where the value is known without tracing, otherwise a bool scalar array."""
     if isinstance(value, bool | np.bool_):
         return bool(value)
     if not hasattr(value, "dtype"):
-        raise TypeError(f"`{name}` must be a bool, got {shown(value)}.")
+        raise TypeError(f"`{name}` must be a bool, got {shown(value)}{remedy}.")
     if value.dtype != jnp.bool_:
         raise TypeError(f"`{name}` must be a bool, got an array of {value.dtype}; compare it with something.")
     if value.shape != ():
