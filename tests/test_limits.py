@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxbn import BatchNormParams, batch_norm, init_batch_norm
+from jaxbn import BatchNormParams, Moments, batch_norm, init_batch_norm, sync_moments
 from tests.data import noise
 
 pytestmark = pytest.mark.optimized
@@ -19,6 +19,12 @@ def test_squares_that_overflow_make_an_infinite_variance_and_no_nan(size):
     assert np.all(np.asarray(y) == 0)
     assert np.all(np.isposinf(state.var))
     assert np.all(np.isfinite(state.mean))
+
+
+def test_a_member_without_data_makes_no_nan_where_squares_overflow():
+    apart = Moments(jnp.asarray([2.0, 2.0, 0.0]), jnp.asarray([1e25, -1e25, 0.0]), jnp.zeros(3))
+    whole = jax.jit(jax.vmap(lambda m: sync_moments(m, "i"), axis_name="i", out_axes=None))(apart)
+    assert whole == (4, 0, np.inf)
 
 
 @pytest.mark.slow
