@@ -6,18 +6,25 @@ import traceback
 
 
 def unheard(checks, calls):
-    """The first lines of the errors that none of the calls raises; there must be some in all."""
-    heard = set().union(*(lines_in(checks, call) for call in calls))
+    """The first lines of the errors of a file that none of the calls raises."""
+    return unraised(checks, raised(calls))
+
+
+def unraised(checks, places):
+    """The first lines of the errors of a file that are at none of these places; it must have some errors."""
     source = ast.walk(ast.parse(inspect.getsource(checks)))
     errors = [range(n.lineno, n.end_lineno + 1) for n in source if isinstance(n, ast.Raise) and n.exc is not None]
     assert errors
-    return [lines.start for lines in errors if not set(lines) & heard]
+    return [lines.start for lines in errors if not {(checks.__file__, line) for line in lines} & places]
 
 
-def lines_in(checks, call):
-    try:
-        call()
-    except (TypeError, ValueError) as error:
-        frames = traceback.extract_tb(error.__traceback__)
-        return {frame.lineno for frame in frames if frame.filename == checks.__file__}
-    return set()
+def raised(calls):
+    """The file and the line at which each of the calls is refused."""
+    places = set()
+    for call in calls:
+        try:
+            call()
+        except (TypeError, ValueError) as error:
+            frame = traceback.extract_tb(error.__traceback__)[-1]
+            places.add((frame.filename, frame.lineno))
+    return places

@@ -22,7 +22,7 @@ around_5 = functools.partial(noise, mean=5, std=10)
 
 
 def averages(values, **kwargs):
-    """The running means after each of some batches, every one of them a value twice."""
+    """The running mean after each batch; a batch is one value, twice."""
     state, seen = init_state(1), []
     for value in values:
         state = update(state, Moments(*(jnp.full(1, v) for v in (2.0, value, 0.0))), **kwargs)
@@ -41,7 +41,7 @@ def averages(values, **kwargs):
     ],
     ids=["no-memory", "warm-up", "fast", "slow", "cumulative"],
 )
-def test_averages_of_two_values(values, kwargs, expected):
+def test_averages_after_each_batch(values, kwargs, expected):
     assert_close(averages(values, **kwargs), expected, 1e-6)
 
 
@@ -99,7 +99,7 @@ def test_the_average_of_equal_batches_leaves_out_the_variance_between_them(ddof)
 
 @pytest.mark.parametrize("every", [1, 5, 10, 20])
 def test_averages_may_be_averaged_now_and_then(every):
-    """They are linear in what they have seen, so it is no matter how often, or after which step."""
+    """They are linear in what they have seen, so that it does not matter how often."""
     x = np.stack([noise(4, 3, mean=value, std=2, seed=1) for value in (1.5, 4, 8.5)])
 
     @jax.jit
@@ -127,7 +127,7 @@ def test_the_running_variance_is_biased_or_unbiased(ddof, scale):
 
 @pytest.mark.parametrize(("ddof", "variance"), [(0, 0.5), (1, 1.0)])
 @pytest.mark.parametrize("ndim", [2, 4, 5])
-def test_the_unbiased_variance_of_two_values(ndim, ddof, variance):
+def test_the_variance_of_two_values(ndim, ddof, variance):
     x = np.float32([0, 2]).reshape(2, *[1] * (ndim - 1))
     params, state = init_batch_norm(1, var_init=initializers.zeros)
     y, state = norm(params, state, x, True, momentum=0.5, ddof=ddof)

@@ -61,11 +61,11 @@ def test_a_model_in_half_precision_has_statistics_in_single(dtype):
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 @pytest.mark.parametrize("values", ["noise", "counted"])
-def test_data_in_half_precision_leaves_parameters_and_state_in_single(values, dtype):
+def test_data_in_half_precision_leaves_the_state_in_single(values, dtype):
     x = np.arange(480.0).reshape(10, 4, 4, 3) if values == "counted" else noise(10, 4, 4, 3, mean=5, std=10)
     x = x.astype(jnp.dtype(dtype))
     y, state = norm(PARAMS, STATE, x, True, momentum=0.8)
-    assert [v.dtype for v in (y, *PARAMS, state.mean, state.var)] == [dtype, *["float32"] * 4]
+    assert [v.dtype for v in (y, state.mean, state.var)] == [dtype, "float32", "float32"]
     assert_close(y, reference.batch_norm(x), TOLERANCE[dtype])
 
 

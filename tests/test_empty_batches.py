@@ -21,12 +21,8 @@ def trained(x, **kwargs):
 @pytest.mark.parametrize("x", [np.zeros((0, 3), "float32"), noise(4, 3)])
 def test_nothing_to_normalise_leaves_the_state_alone(x):
     y, state = batch_norm(PARAMS, STATE, x, True, mask=np.zeros((len(x), 1), bool))
-    assert np.all(np.asarray(y) == 0)
-    assert all(np.array_equal(new, old) for new, old in zip(state, STATE, strict=True))
-
-
-def test_an_empty_mask_leaves_the_state_alone():
-    assert_same(trained(noise(4, 3), mask=np.zeros((4, 1), bool))[1], STATE)
+    assert not np.any(y)
+    assert_same(state, STATE)
 
 
 @pytest.mark.parametrize("shape", [(0, 3), (2, 0, 3)])
@@ -41,10 +37,6 @@ def test_empty_members_leave_the_state_alone():
     y, state = jax.jit(jax.vmap(one, axis_name="i", out_axes=(0, None)))(np.zeros((4, 0, 3), "float32"))
     assert y.shape == (4, 0, 3)
     assert_same(state, STATE)
-
-
-def test_an_empty_batch_is_not_counted():
-    assert trained(np.zeros((0, 3), "float32"))[1].count == 0
 
 
 @pytest.mark.parametrize("shape", [(1, 3), (1, 3, 1)])

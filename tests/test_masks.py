@@ -54,15 +54,10 @@ def test_a_mask_of_examples_needs_their_other_axes():
         batch_norm(PARAMS, STATE, noise(3, 3), True, mask=np.ones(3, bool))
 
 
-def test_masked_outputs_are_0_in_training_and_evaluation():
-    mask = np.array([True, False])[:, None]
-    for train in (True, False):
-        assert np.all(np.asarray(batch_norm(PARAMS, STATE, noise(2, 3, mean=5), train, mask=mask)[0])[1] == 0)
-
-
-def test_outputs_are_0_where_the_weight_is():
+@pytest.mark.parametrize("train", [True, False])
+def test_masked_outputs_are_0_in_training_and_evaluation(train):
     params = PARAMS._replace(bias=jnp.ones(3))
-    y, _ = batch_norm(params, STATE, noise(4, 3), True, mask=jnp.asarray([[0.0], [0.5], [2.0], [1.0]]))
+    y, _ = batch_norm(params, STATE, noise(4, 3), train, mask=jnp.asarray([[0.0], [0.5], [2.0], [1.0]]))
     assert not np.any(y[0])
     assert np.all(y[1:])
 
@@ -78,15 +73,6 @@ def test_padding_is_not_seen_by_one_member_or_by_two(members, padding):
     assert_close((state.mean, state.var), (np.array([1.5, 5]), np.array([0.25, 0])), 0)
     expected = np.array([[-1, 0], [1, 0], [0, 0], [0, 0]]) * 0.5 / np.sqrt(0.25 + 1e-5)
     assert_close(y, np.broadcast_to(expected, shards.shape), TOLERANCE["float32"])
-
-
-def test_nan_in_the_padding_reaches_no_gradient():
-    x = noise(4, 3)
-    x[3] = np.nan
-    mask = np.array([True, True, True, False])[:, None]
-    dx = jax.jit(jax.grad(lambda x: jnp.sum(batch_norm(PARAMS, STATE, x, True, mask=mask)[0] ** 3)))(x)
-    assert np.all(np.isfinite(dx))
-    assert np.all(np.asarray(dx)[3] == 0)
 
 
 @pytest.mark.parametrize("order", [(0, 1), (1, 0)])
