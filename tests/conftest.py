@@ -1,7 +1,7 @@
 """Strict promotion and reproducible examples for every test; set before the first array exists.
 
-Programs of one device are what users run, and most of the tests. The process sees four, so that they are tested among
-others; a test that uses more than one is marked `several_devices`.
+Most programs of users, and most tests, use one device. They are tested in a process that sees four, for the others must
+not matter to them; a test that uses more than one is marked `several_devices`.
 """
 
 import gc

@@ -84,10 +84,10 @@ def ghost_batch_norm(x, size, scale=1.0, bias=0.0, axis=-1, epsilon=1e-5, mask=N
     return np.concatenate([double(x[:0]), *groups])
 
 
-def ghost_gradient(x, dy, scale, size, axis=-1, epsilon=1e-5, mask=None):
+def ghost_gradient(x, dy, scale, size, mask=None):
     """As `gradient`, of groups."""
     parts = zip(_groups(x, size, mask), _groups(dy, size, None), strict=True)
-    dx, *rest = zip(*(gradient(v, g, scale, axis, epsilon, w) for (v, w), (g, _) in parts), strict=True)
+    dx, *rest = zip(*(gradient(v, g, scale, mask=w) for (v, w), (g, _) in parts), strict=True)
     return np.concatenate(dx), *(sum(part) for part in rest)
 
 

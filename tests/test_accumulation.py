@@ -247,7 +247,7 @@ def test_no_gradient_flows_through_it():
 
 @pytest.mark.several_devices
 @pytest.mark.parametrize("norm", NORMS)
-def test_of_explicitly_sharded_features_as_of_others(norm):
+def test_explicitly_sharded_arrays_accumulate_as_others_do(norm):
     mesh = jax.make_mesh((2, 2), ("a", "b"), axis_types=(jax.sharding.AxisType.Explicit,) * 2)
     params, state = init_batch_norm(4)
     x = noise(2, 8, 4, mean=2)

@@ -1,15 +1,13 @@
 """Every question of the FAQ has a short answer, with a program that prints what the page says that it prints."""
 
 import re
-from pathlib import Path
 
 import jax
 import pytest
 
-from tests.sources import anchor
+from tests.sources import ROOT, anchor
 
-DOCS = Path(__file__).parents[1] / "docs"
-PAGE = (DOCS / "faq.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "docs" / "faq.md").read_text(encoding="utf-8")
 ANSWERS = dict(re.findall(r"^### ([^\n]*)\n(.*?)(?=^##|\Z)", PAGE, re.DOTALL | re.MULTILINE))
 # Where the number is not the same everywhere, its comment is a sentence.
 UNSTEADY = ["Is it faster on my GPU or TPU?"]
@@ -17,6 +15,7 @@ UNSTEADY = ["Is it faster on my GPU or TPU?"]
 
 def test_every_question_of_the_list_has_a_short_answer_and_a_program():
     listed = dict(re.findall(r"^- \[(.*)\]\(#(.*)\)$", PAGE, re.MULTILINE))
+    assert listed
     assert list(listed) == list(ANSWERS)
     for question, link in listed.items():
         assert link == anchor(question)

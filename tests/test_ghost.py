@@ -95,7 +95,7 @@ def test_a_batch_without_features_is_one_of_no_values():
     assert y.shape == (4, 0)
 
 
-def test_a_batch_that_is_masked_leaves_the_state_alone():
+def test_a_batch_that_is_all_masked_leaves_the_state_alone():
     y, state = trained(np.full((5, 3), np.nan, "float32"), 2, mask=np.zeros((5, 1), bool))
     assert_same(y, np.zeros((5, 3), "float32"))
     assert_same(state, STATE)

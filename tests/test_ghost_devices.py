@@ -56,7 +56,7 @@ def trained(x, dy, mask, *, size):
 
 
 def strided(x, dy, mask, *, size):
-    """Groups of every so manieth example."""
+    """Groups whose examples do not lie side by side."""
     x = x.reshape(size, -1, *x.shape[1:]).swapaxes(0, 1)
     return jax.vmap(lambda x: batch_norm(PARAMS, STATE, x, True)[0])(x)
 

@@ -1,7 +1,6 @@
 """Identities of the theory, of the function and of both Flax layers, in both precisions."""
 
-import functools
-from functools import partial
+from functools import partial, reduce
 from typing import NamedTuple
 
 import jax
@@ -197,7 +196,7 @@ def test_the_moments_of_unequal_batches_are_those_of_the_whole(dtype):
     x[:3] += 5
     batches = np.split(x, np.cumsum(sizes)[:-1])
     whole = np.mean(x, 0, dtype="float64"), np.var(x, 0, dtype="float64")
-    merged = functools.reduce(merge_moments, map(batch_moments, batches))
+    merged = reduce(merge_moments, map(batch_moments, batches))
     fresh = {"norm": init_state(3, dtype=dtype)}
 
     def apply(variables, x):

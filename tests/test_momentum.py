@@ -31,6 +31,7 @@ def test_the_preset_of_torch_weighs_the_new_value_by_a_tenth():
 
 
 def test_the_preset_of_slim_needs_nothing_run_besides():
+    """TF-Slim loses its updates unless the caller runs them; here they are in the state that is returned."""
     x = noise(4, 3, mean=5.0)
     state = jax.jit(lambda state: batch_norm(PARAMS, state, x, True, **presets.SLIM)[1])(STATE)
     assert_close(state, reference.running(*STATE, [reference.moments(x)], 0.999, ddof=1), TOLERANCE["float32"])
