@@ -73,4 +73,4 @@ def batches(draw, dtype="float32", offsets=OFFSETS):
     mask = draw(masks(shape))
     if mask is not None:
         x = np.where(mask > 0, x, draw(st.sampled_from([np.nan, np.inf, -np.inf, 7.0])))
-    return Batch(jnp.asarray(x).astype(dtype) if dtype == "bfloat16" else jnp.asarray(x, dtype), axis, mask)
+    return Batch(jnp.asarray(x, dtype), axis, mask)
