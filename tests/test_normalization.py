@@ -1,4 +1,4 @@
-"""`batch_norm` and `normalize` against NumPy float64, under every transformation."""
+"""`batch_norm` and `normalize` against NumPy float64, in training and evaluation."""
 
 import functools
 

@@ -2,15 +2,14 @@
 
 import importlib.util
 import re
-from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
 
+from tests.sources import ROOT
 from tests.tolerances import assert_close
 
-ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 # What the blocks of a page leave behind.
 SHAPES = {
