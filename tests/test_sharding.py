@@ -97,7 +97,7 @@ def test_devices_wait_for_each_other_once_forward_and_once_backward(kind, masked
 
 
 def test_batches_that_devices_share_unevenly_are_exact_too():
-    """Each device has no part of its own to find a pivot in, so that all have one; the same holds for many devices."""
+    """One pivot is chosen for all devices then, not one for each; and so it is where they are very many."""
     x = noise(6, 5, mean=1e4)
     with jax.set_mesh(devices("Auto", BATCH)):
         # Only within a program may the parts differ in size.

@@ -202,7 +202,7 @@ def test_a_second_step_does_not_trace_again():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("masked", [False, True])
+@masked_or_not
 def test_nothing_has_to_be_compiled(masked):
     x, mask = noise(8, 3, mean=2), np.arange(8)[:, None] < 6 if masked else None
     params, state = init_batch_norm(3)
