@@ -19,12 +19,12 @@ from tests.tolerances import GRADIENT, TOLERANCE, assert_close, assert_same
 
 pytestmark = pytest.mark.several_devices
 
-MANY = (32, 8, 8, 3)  # values per feature, so that their squares are summed in two parts
-SHAPES = [(64, 3), (20, 3), (64, 4, 4, 3), MANY]
+IMAGES = (32, 8, 8, 3)
+SHAPES = [(64, 3), (20, 3), (64, 4, 4, 3), IMAGES]
 BATCH, HEIGHT, BATCH_AND_HEIGHT, BATCH_AND_FEATURES = P("a"), P(None, "a"), P("a", "b"), P("a", None, None, "b")
 LAYOUTS = [
     *((kind, shape, BATCH) for kind in ("Auto", "Explicit") for shape in SHAPES),
-    *((kind, MANY, layout) for kind in ("Auto", "Explicit") for layout in (HEIGHT, BATCH_AND_HEIGHT)),
+    *((kind, IMAGES, layout) for kind in ("Auto", "Explicit") for layout in (HEIGHT, BATCH_AND_HEIGHT)),
     *((kind, (32, 8, 8, 4), BATCH_AND_FEATURES) for kind in ("Auto", "Explicit")),
 ]
 
@@ -77,7 +77,7 @@ def test_sharded_arrays_need_no_axis_name(kind, shape, layout, masked):
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("layout", [BATCH, HEIGHT, BATCH_AND_HEIGHT], ids=str)
 def test_explicitly_sharded_arrays_keep_their_sharding(layout, masked):
-    _, x, ((by_x, _), (y, _)) = trained("Explicit", MANY, layout, masked)
+    _, x, ((by_x, _), (y, _)) = trained("Explicit", IMAGES, layout, masked)
     expected = P(*layout, *[None] * (x.ndim - len(layout)))
     assert [jax.typeof(v).sharding.spec for v in (x, y, by_x)] == [expected] * 3
 
@@ -85,14 +85,14 @@ def test_explicitly_sharded_arrays_keep_their_sharding(layout, masked):
 @pytest.mark.parametrize("masked", [False, True])
 def test_images_stay_on_their_devices(masked):
     """Nothing is sent but four numbers per feature from each device, however large the images."""
-    program, *_ = trained("Auto", MANY, BATCH, masked)
-    assert max(sent(program)) <= 4 * 4 * MANY[-1]
+    program, *_ = trained("Auto", IMAGES, BATCH, masked)
+    assert max(sent(program)) <= 4 * 4 * IMAGES[-1]
 
 
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("kind", ["Auto", "Explicit"])
 def test_devices_wait_for_each_other_once_forward_and_once_backward(kind, masked):
-    program, *_ = trained(kind, MANY, BATCH, masked)
+    program, *_ = trained(kind, IMAGES, BATCH, masked)
     assert collectives(program) == 2
 
 

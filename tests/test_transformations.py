@@ -12,7 +12,7 @@ from tests import reference
 from tests.data import noise
 from tests.tolerances import GRADIENT, TOLERANCE, assert_close, assert_same
 
-# Few values per feature are summed plainly, 1024 of them by a rule with its own derivative.
+# Of `[rows, features]` the first rows propose the pivot; where there are more axes, values of the first row do.
 SHAPES = {"few": (6, 3), "many": (16, 64, 2)}
 every_size = pytest.mark.parametrize("size", SHAPES)
 masked_or_not = pytest.mark.parametrize("masked", [False, True])

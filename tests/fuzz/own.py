@@ -38,7 +38,7 @@ def failing(*_args, **_kwargs):
     raise OwnError
 
 
-# What was given, and the error about it, of which the words are.
+# What was given, the kind of the error about it, and words that the error has.
 OBJECTS = [
     (lambda v: _is_deleted(v), RuntimeError, "deleted"),
     (lambda v: isinstance(v, jax.core.Tracer), jax.errors.UnexpectedTracerError, "leaked"),
@@ -50,7 +50,7 @@ OBJECTS = [
     # A dict that is no tree, since its keys have no order.
     (lambda _: True, ValueError, "sorting pytree dictionary keys"),
 ]
-# Functions that are given: of what they do nothing is caught, and neither is what the model of `nets.py` does.
+# The arguments that may be functions: their errors reach the caller, and so do those of the model in `nets.py`.
 FUNCTIONS = {
     "scale_init",
     "bias_init",
