@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxbn import batch_norm, init_batch_norm
+from jaxbn import batch_moments, batch_norm, init_batch_norm
 from tests import reference
 from tests.data import noise
 from tests.tolerances import TOLERANCE, assert_close
@@ -60,6 +60,17 @@ def test_masked_outputs_are_0_in_training_and_evaluation(train):
     y, _ = batch_norm(params, STATE, noise(4, 3), train, mask=jnp.asarray([[0.0], [0.5], [2.0], [1.0]]))
     assert not np.any(y[0])
     assert np.all(y[1:])
+
+
+@pytest.mark.parametrize("weight", [-1.0, -1e30])
+def test_a_negative_weight_counts_as_0(weight):
+    x = noise(12, 3, mean=3)
+    mask = np.where(np.arange(12) % 3 == 0, np.float32(weight), 1)[:, None]
+    y, state = trained(x, mask=mask)
+    assert_close(y, reference.batch_norm(x, mask=mask > 0), TOLERANCE["float32"])
+    moments = reference.moments(x, mask=mask > 0)
+    assert_close(state, reference.running(*STATE, [moments]), TOLERANCE["float32"])
+    assert_close(batch_moments(x, mask=mask), moments, TOLERANCE["float32"])
 
 
 @pytest.mark.parametrize("padding", [0.0, 0.1, 1.0, np.nan])

@@ -128,9 +128,9 @@ def assert_batch(x, mask, dy, gradient, y, state):
     assert_close(gradient, reference.gradient(x, dy, SCALE, mask=mask), GRADIENT["float32"])
 
 
-def assert_batches(groups, problem, results):
+def assert_batches(groups, arguments, results):
     """Each group of members has a batch, and every member of it has its state."""
-    (_, *arrays), ((by_x, by_params), (y, state)) = problem, jax.tree.map(np.asarray, results)
+    (_, *arrays), ((by_x, by_params), (y, state)) = arguments, jax.tree.map(np.asarray, results)
     for group in groups:
         members = np.array(group)
         *data, by_x_here, y_here = (

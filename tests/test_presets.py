@@ -19,7 +19,7 @@ DOCUMENTED = {
     "TORCH": (0.1, 56 / 3, 1e-5),  # BatchNorm1d(momentum=0.1, eps=1e-5), the weight of the new batch
     "KERAS": (0.01, 14, 1e-3),  # BatchNormalization(momentum=0.99, epsilon=1e-3)
     "SLIM": (0.001, 56 / 3, 1e-3),  # batch_norm(decay=0.999, epsilon=1e-3, fused=None)
-    "TUTORIAL": (0.9, 14, 1e-5),  # decay 0.1, the weight of the old batch
+    "TUTORIAL": (0.9, 14, 1e-5),  # decay 0.1, the weight of the old value
 }
 every_preset = pytest.mark.parametrize("name", DOCUMENTED)
 
@@ -73,7 +73,6 @@ def test_numbers(name):
     assert_close(y, (np.asarray(X) - 6) / np.sqrt(14 + epsilon), TOLERANCE["float32"])
     expected = (np.array([6 * new]), np.array([1 - new + variance * new]), 1)
     assert_close(state, expected, TOLERANCE["float32"])
-    assert_close(state.var - 1, expected[1] - 1, 1e-6)
 
 
 @pytest.mark.slow

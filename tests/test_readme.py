@@ -2,15 +2,14 @@
 
 import importlib.util
 import re
-from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
 
+from tests.sources import ROOT
 from tests.tolerances import assert_close
 
-ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 # What the blocks of a page leave behind.
 SHAPES = {
@@ -76,7 +75,8 @@ def test_the_python_blocks_run(page):
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_files_that_are_named_exist(page):
     text = page.read_text(encoding="utf-8")
-    named = {ROOT / name for name in re.findall(r"`((?:jaxbn|experiments|tests)/[a-z_/.]*)`", text)}
+    found = re.findall(r"`((?:jaxbn|experiments|tests|docs)/[\w/.-]*)`", text)
+    named = {ROOT / name for name in found if "NAME" not in name}
     named |= {page.parent / link for link in re.findall(r"\]\(([\w/.-]+)\)", text)}
     assert not {str(path) for path in named if not path.exists()}
 

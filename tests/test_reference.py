@@ -109,6 +109,7 @@ def function(x, *, axis=-1):
         ("Example:\n    >>> print(1)\n    1\n", "", "no Example"),
         ("Reference:\n    Someone, 1999.", "", "no Reference"),
         ("Returns:", "Reference:", "no Returns"),
+        ("Returns:\n    `y`.\n\nRaises:\n", "Raises:\n    ValueError: too.\n\nReturns:\n", "parts in another order"),
         ("always.\n", "always\n        - or not.\n", "a line begins like a list"),
     ],
 )

@@ -13,8 +13,7 @@ from tests.data import noise
 from tests.strategies import averagings, momenta
 from tests.tolerances import TOLERANCE, assert_close, assert_same
 
-AVERAGINGS = ["ema", "warmup", "cumulative"]
-every_averaging = pytest.mark.parametrize("averaging", AVERAGINGS)
+every_averaging = pytest.mark.parametrize("averaging", ["ema", "warmup", "cumulative"])
 update = jax.jit(update_state, static_argnames=("averaging", "ddof"))
 
 

@@ -1,6 +1,7 @@
 """What holds for the tests themselves."""
 
 import ast
+import functools
 import itertools
 import types
 
@@ -17,16 +18,20 @@ def test_no_file_imports_a_file_of_tests():
         assert not [name for name in names if {name[0], *(name if name[0] == "tests" else ())} & TESTS], path
 
 
-def test_random_data_has_one_source():
+@functools.cache
+def parsed(path):
+    return ast.parse(path.read_text("utf-8"))
+
+
+def test_noise_is_defined_once():
     for path in FILES:
-        nodes = ast.walk(ast.parse(path.read_text("utf-8")))
-        functions = {node.name for node in nodes if isinstance(node, ast.FunctionDef)}
+        functions = {node.name for node in ast.walk(parsed(path)) if isinstance(node, ast.FunctionDef)}
         assert "noise" not in functions or path == ROOT / "tests/data.py", path
 
 
 def test_every_file_says_what_holds():
     for path in FILES:
-        assert ast.get_docstring(ast.parse(path.read_text("utf-8"))), path
+        assert ast.get_docstring(parsed(path)), path
 
 
 class Item:

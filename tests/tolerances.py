@@ -18,8 +18,6 @@ GRADIENT = {"float32": 1e-4, "float64": 1e-10, "complex64": 1e-4, "complex128": 
 # An outlier is an output of up to 128, with fewer digits after the point. A GPU adds more numbers to the sum that its
 # square is in, and each loses digits there.
 OUTLIER = 4e-5 if jax.default_backend() == "cpu" else 1e-4
-# A running mean is one float32: 1e6 away from 0 it is only known to 0.03.
-EVALUATION_AT_OFFSET = 1e-6
 # Flax itself subtracts a mean rounded to float32 and sums in another order.
 FLAX = 2e-5
 

@@ -1,4 +1,4 @@
-"""Of what parameters and statistics are made of at first, and of layers."""
+"""Of initial parameters and statistics, and of the options of layers."""
 
 import jax
 import jax.numpy as jnp

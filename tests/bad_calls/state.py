@@ -100,10 +100,10 @@ ROWS = [
         "count-none",
         bn(state=STATE._replace(count=None)),
         TypeError,
-        "`state.count` must be an? integer array",
+        "`state.count` must be an integer array",
     ),
     ("check-complex", check(var=Z[0]), TypeError, "`state.var` must be a floating array, got complex64"),
-    ("check-count", check(count=ONES[0]), TypeError, "`state.count` must be an? integer array, got float32"),
+    ("check-count", check(count=ONES[0]), TypeError, "`state.count` must be an integer array, got float32"),
     (
         "check-shape",
         check(var=ONES[:2]),

@@ -15,6 +15,7 @@ import sys
 import time
 import traceback
 
+from experiments.harness.tables import Table
 from tests.fuzz.calls import ROOMS
 from tests.fuzz.cases import case
 from tests.fuzz.processes import outcomes
@@ -66,17 +67,15 @@ def report(seed, number, limit):
     for what, numbers in sorted(failures.items(), key=lambda group: -len(group[1])):
         print(f"{len(numbers)}x {what} (--only {' or '.join(map(str, numbers[:3]))})")
     print(f"\n{time.monotonic() - start:.0f} s\n")
-    print(table(counts))
+    print(table(counts).markdown())
     return int(bool(failures))
 
 
 def table(counts):
     rows = [[room, *(counts[room, kind] for kind in KINDS)] for room in ROOMS]
     rows.append(["all", *(sum(counts[room, kind] for room in ROOMS) for kind in KINDS)])
-    lines = ["| calls of | cases | " + " | ".join(KINDS) + " |", "| --- |" + " ---: |" * (len(KINDS) + 1)]
-    return "\n".join(
-        [*lines, *(f"| {name} | {sum(found)} | " + " | ".join(map(str, found)) + " |" for name, *found in rows)]
-    )
+    cells = [[name, str(sum(found)), *map(str, found)] for name, *found in rows]
+    return Table("What became of the calls", ["calls of", "cases", *KINDS], cells)
 
 
 if __name__ == "__main__":

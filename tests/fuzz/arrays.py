@@ -122,12 +122,8 @@ def refusing_array(rng):
 
 
 def _filled(rng, shape, dtype):
-    return _quietly(lambda: np.full(shape, rng.choice(FILLS)).astype(dtype))
-
-
-def _quietly(make):
     with warnings.catch_warnings(action="ignore"), np.errstate(all="ignore"):
-        return make()
+        return np.full(shape, rng.choice(FILLS)).astype(dtype)
 
 
 ARRAYS = [

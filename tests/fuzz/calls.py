@@ -76,8 +76,8 @@ def options_of(layer):
     return tuple(p for p in inspect.signature(layer).parameters if p not in left_out)
 
 
-NORM = {"params": PARAMS, "state": STATE, "x": X, "train": True}
-OWN = {"params": PARAMS, "state": STATE}
+PAIR = {"params": PARAMS, "state": STATE}
+NORM = PAIR | {"x": X, "train": True}
 VARIABLES = interop.to_linen(PARAMS, STATE)
 LAYER = {"x": X, "use_running_average": False, "mask": None}
 LAYERS = {"bn1": (PARAMS, STATE), "bn2": (PARAMS, STATE)}
@@ -121,9 +121,9 @@ FLAX = [
     Call("nnx.BatchNorm", of_nnx, LAYER | {"num_features": 3}, 3, (*options_of(nnx.BatchNorm), "rngs")),
 ]
 INFERENCE = [
-    of(inference.to_affine, 1, **OWN),
-    of(inference.fold_dense, 1, **OWN, kernel=X, bias=X[0]),
-    of(inference.fold_conv, 1, **OWN, kernel=X[None, None], bias=X[0]),
+    of(inference.to_affine, 1, **PAIR),
+    of(inference.fold_dense, 1, **PAIR, kernel=X, bias=X[0]),
+    of(inference.fold_conv, 1, **PAIR, kernel=X[None, None], bias=X[0]),
     of(inference.recalibrate, 0.03, apply=nets.apply, variables=nets.VARIABLES, batches=[nets.X]),
     of(inference.diagnose, 0.03, apply=nets.apply, variables=nets.VARIABLES, batches=[nets.X]),
     of(inference.fold, 0.03, f=nets.apply, variables=nets.VARIABLES, sample=nets.X),
@@ -144,11 +144,11 @@ INTEROP = [
     of(interop.from_nnx, 0.5, state=interop.to_nnx(PARAMS, STATE, "a/bn"), path="a/bn"),
     of(interop.from_nnx, 0.3, state=interop.to_nnx(LAYERS)),
     *(
-        of(to, 0.4, **OWN)
+        of(to, 0.4, **PAIR)
         for to in (interop.to_torch, interop.to_keras, interop.to_equinox, interop.to_linen, interop.to_nnx)
     ),
     *(of(to, 0.2, params=LAYERS) for to in (interop.to_torch, interop.to_keras, interop.to_equinox)),
-    of(interop.to_haiku, 0.4, **OWN, module="bn", decay=0.9, ndim=2),
+    of(interop.to_haiku, 0.4, **PAIR, module="bn", decay=0.9, ndim=2),
     of(interop.to_linen, 0.4, params=LAYERS, into=interop.to_linen(LAYERS)),
     of(interop.to_nnx, 0.4, params=LAYERS, into=interop.to_nnx(LAYERS)),
     of(interop.rename, 0.4, layers=LAYERS, names={"bn1": "a"}),

@@ -108,13 +108,18 @@ def _is_traceable(leaf):
 def _with_traced(case, transformed):
     def call(value):
         more = {case.traced: value} if case.traced else {}
-        return [leaf for leaf in jax.tree.leaves(_call(case, **more)) if isinstance(leaf, jax.Array)]
+        return _arrays(case, **more)
 
     return transformed(call, case.arguments[case.traced] if case.traced else 0)
 
 
 def _call(case, **more):
     return case.call.function(**(case.arguments | more))
+
+
+def _arrays(case, **more):
+    """What a transformation may return."""
+    return [leaf for leaf in jax.tree.leaves(_call(case, **more)) if isinstance(leaf, jax.Array)]
 
 
 def _mapped(f, value):
@@ -136,11 +141,7 @@ def _has_derivative(case):
 
 def _named(case):
     """As one of two members of an axis `i`."""
-
-    def member(_):
-        return [leaf for leaf in jax.tree.leaves(_call(case)) if isinstance(leaf, jax.Array)]
-
-    return jax.vmap(member, axis_name="i")(jnp.arange(2))
+    return jax.vmap(lambda _: _arrays(case), axis_name="i")(jnp.arange(2))
 
 
 INSIDE = {

@@ -1,10 +1,15 @@
 """What only a fuzzer makes keeps the error that it raises itself; this is the list of all of them."""
 
 import traceback
+from pathlib import Path
 
 import jax
 import numpy as np
 from jax.experimental import sparse
+
+import jaxbn
+
+HOME = str(Path(jaxbn.__file__).parent)
 
 
 class OwnError(Exception):
@@ -33,7 +38,7 @@ def failing(*_args, **_kwargs):
     raise OwnError
 
 
-# What was given, and the error about it, of which the words are.
+# What was given, the kind of the error about it, and words that the error has.
 OBJECTS = [
     (lambda v: _is_deleted(v), RuntimeError, "deleted"),
     (lambda v: isinstance(v, jax.core.Tracer), jax.errors.UnexpectedTracerError, "leaked"),
@@ -45,7 +50,7 @@ OBJECTS = [
     # A dict that is no tree, since its keys have no order.
     (lambda _: True, ValueError, "sorting pytree dictionary keys"),
 ]
-# Functions that are given: of what they do nothing is caught, and neither is what the model of `nets.py` does.
+# The arguments that may be functions: their errors reach the caller, and so do those of the model in `nets.py`.
 FUNCTIONS = {
     "scale_init",
     "bias_init",
@@ -73,7 +78,7 @@ def is_own(error, case, values):
         return True
     if type(error).__module__.startswith("flax.") or 'Parameter "use_running_average"' in str(error):
         return True
-    if FLAX & {*case.changed} and "/jaxbn/" not in frames[-1].filename:
+    if FLAX & {*case.changed} and not frames[-1].filename.startswith(HOME):
         return True
     if any(callable(case.arguments[name]) for name in FUNCTIONS & {*case.changed}) and str(error)[:1] != "`":
         return True

@@ -108,10 +108,12 @@ def function(rng):
         lambda *_: jnp.full(3, np.nan),
         lambda *_: 2**100,
     ]
-    return rng.choice([*made, jnp.zeros, functools.partial(jnp.ones, 3), jax.jit(lambda *_: 1.0), type, print_nothing])
+    return rng.choice(
+        [*made, jnp.zeros, functools.partial(jnp.ones, 3), jax.jit(lambda *_: 1.0), type, needing_a_keyword]
+    )
 
 
-def print_nothing(*_, key):
+def needing_a_keyword(*_, key):
     return key
 
 

@@ -10,10 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-import jaxbn
-from tests.fuzz.own import UNCHECKED, is_own
+from tests.fuzz.own import HOME, UNCHECKED, is_own
 
-HOME = str(Path(jaxbn.__file__).parent)
 WORKS, NAMED, OWN, FAILED = "works", "names the argument", "the value's own error", "fails"
 
 

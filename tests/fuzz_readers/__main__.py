@@ -17,7 +17,7 @@ from pathlib import Path
 
 from tests.experiments.harness.data.data_stand_in import little_memory
 from tests.fuzz_readers.readers import all_readers
-from tests.fuzz_readers.trial import content_of, outcome
+from tests.fuzz_readers.trial import RIGHT, content_of, outcome
 
 MEGABYTES, SECONDS = 256, 60
 
@@ -55,7 +55,7 @@ def tried(cases: int, seed: int, *, prepared: bool) -> dict[str, collections.Cou
     with tempfile.TemporaryDirectory() as folder, all_readers(Path(folder), prepared=prepared) as readers:
         for name, reader in readers.items():
             # Undamaged it is right, and what is needed for that is loaded before memory becomes short.
-            assert outcome(reader, reader.good) == "right", name
+            assert outcome(reader, reader.good) == RIGHT, name
         with little_memory(MEGABYTES), contextlib.ExitStack() as stack:
             stack.callback(faulthandler.cancel_dump_traceback_later)
             for case in range(cases // len(readers)):

@@ -184,7 +184,7 @@ def _wheel(folder: Path, mnist: Mnist, patch: Callable[..., None]) -> dict[str, 
 
     return {
         "wheel": Reader(good, read, path, (SourceError,)),
-        # Not reached by damage: it must only do no harm.
+        # With the checksum no damage gets here; without it, it must only do no harm.
         "wheel without its checksum": Reader(good, read_as_if_it_were_the_right_one, path, (Exception,)),
     }
 

@@ -14,7 +14,7 @@ def content_of(reader: Reader, name: str, seed: int, case: int) -> bytes:
 
 
 def outcome(reader: Reader, content: bytes) -> str:
-    """`right`, or the name of the error that the reader may raise; all others pass."""
+    """`right`, or the name of the error that the reader may raise; other errors are raised."""
     if reader.place is not None:
         reader.place.write_bytes(content)
     try:
