@@ -181,7 +181,7 @@ GALLERY = [
     ("nearly-constant", ["batch_norm"], "BN111", nearly_constant_unit),
     ("far", ["batch_norm"], "BN112", far_from_zero),
     ("bias", BOTH, "BN113", lambda: linen(STOCK, bias=True)),
-    ("far-mean", ["batch_norm"], "BN114", lambda: one_of_64(mean=lambda mean: mean + 50)),
+    ("far-mean", ["batch_norm"], "BN114", lambda: one_of_64(mean=lambda mean: mean + 6)),
     ("small-variance", ["batch_norm"], "BN114", lambda: one_of_64(var=lambda var: 1e-4 * var)),
     ("large-variance", ["batch_norm"], "BN114", lambda: one_of_64(var=lambda var: 1e4 * var)),
     ("another-unit", ["batch_norm"], "BN114", another_unit),
