@@ -20,8 +20,8 @@ from tests.inference.nets_diagnose import (
     at,
     by_hand,
     changed,
-    forward,
     one,
+    quick,
     settled,
     slow,
     trained,
@@ -34,10 +34,6 @@ BRIGHT = [np.float32(1.5) * batch + np.float32(4) for batch in BATCHES]
 
 def of(variables, batches=BATCHES, call=apply, **options):
     return diagnose(call, variables, batches, **options)
-
-
-def quick(variables, x):
-    return forward(variables, x, momentum=0.1)[0]
 
 
 def linen(norm, batches=TRAINING, call=None, step=None, edit=lambda v: v, **options):
@@ -113,6 +109,13 @@ def dropout_by_hand():
     return of(changed(settled(), "one", var=lambda var: 1.5 * var))
 
 
+def wider_and_moved():
+    """The variances as after dropout, but not the means."""
+    variables = settled()
+    std = np.sqrt(variables["one"].var)
+    return of(changed(variables, "one", mean=lambda mean: mean + 0.17 * std, var=lambda var: 1.5 * var))
+
+
 WIDE = [np.tile(batch, 11)[:, :64] for batch in BATCHES]
 
 
@@ -166,6 +169,7 @@ GALLERY = [
     ("dropout-unseen", ["one"], "BN105", dropout_by_hand),
     ("new-data", ["one"], "BN106", lambda: of(settled(), BRIGHT)),
     ("dimmer-data", ["one"], "BN106", lambda: of(settled(), [0.5 * batch + np.float32(4) for batch in BATCHES])),
+    ("wider-and-moved", ["one"], "BN106", wider_and_moved),
     ("new-weights", BOTH, "BN106", lambda: of(averaged_weights(settled()))),
     ("nan", ["one"], "BN107", lambda: of(changed(settled(), "one", mean=at(2, np.nan)))),
     ("infinite", ["one"], "BN107", lambda: of(changed(settled(), "one", var=at(2, np.inf)))),

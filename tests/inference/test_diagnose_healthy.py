@@ -19,6 +19,7 @@ from tests.inference.nets_diagnose import (
     X,
     apply,
     by_hand,
+    quick,
     settled,
     slow,
     started_linen,
@@ -120,11 +121,13 @@ def test_healthy_however_the_data_are_cut(batches):
 
 
 def test_recalibrated_nets_are_clean_at_once():
-    """Though the count of training updates is still that of a net with the start in its statistics, or 0."""
+    """Though the count of training updates is still that of a net with the start in its statistics, or 0.
 
-    for steps in (0, 500):
-        new, _ = recalibrate(slow, settled(0.999, steps), BATCHES)
-        report = diagnose(slow, new, BATCHES)
+    And though the momentum is one of noisy averages.
+    """
+    for call, momentum, steps in ((slow, 0.999, 0), (slow, 0.999, 500), (quick, 0.1, 200)):
+        new, _ = recalibrate(call, settled(momentum, steps), BATCHES)
+        report = diagnose(call, new, BATCHES)
         assert report.codes == (), str(report)
         assert all(norm.gap < 1e-5 and norm.harm < 1e-5 for norm in report.norms)
 

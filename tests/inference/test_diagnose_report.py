@@ -6,6 +6,7 @@ import flax.linen
 import numpy as np
 import pytest
 
+from jaxbn import BatchNormState
 from jaxbn.inference import DiagnosisReport, diagnose
 from jaxbn.inference._diagnosis.finding import found
 from tests.inference.nets_diagnose import (
@@ -17,6 +18,7 @@ from tests.inference.nets_diagnose import (
     at,
     changed,
     half_settled,
+    one,
     settled,
     slow,
     trained,
@@ -33,10 +35,21 @@ def test_the_most_harmful_is_first():
         assert report.norms[0].codes == ("BN105",)
     report = diagnose(apply, changed(settled(), "two", mean=at(0, np.nan)), BATCHES)
     assert next((norm.name, norm.harm) for norm in report.norms) == ("two", np.inf)
-    poisoned = [np.where(np.arange(6) == 1, np.float32(np.inf), batch) for batch in BATCHES]
-    report = diagnose(apply, settled(), poisoned)
-    assert [norm.name for norm in report.norms] == ["one", "two"]
-    assert all(np.isnan(norm.harm) for norm in report.norms)
+
+
+def test_what_cannot_be_computed_is_first_where_something_is_wrong_and_else_last():
+    right = BatchNormState(X.mean(0), X.var(0), np.int32(9))
+    behind = right._replace(mean=np.zeros(6, "float32"), var=np.full(6, 0.97, "float32"))
+
+    def call(states, x):
+        healthy = one(states["healthy"], x)
+        return healthy, one(states["behind"], one(states["poisoned"], x / np.float32(0)))
+
+    report = diagnose(call, {"healthy": right, "poisoned": right, "behind": behind}, BATCHES)
+    assert [(norm.name, norm.codes) for norm in report.norms] == [
+        *(("poisoned", ("BN108",)), ("healthy", ()), ("behind", ()))
+    ]
+    assert [np.isnan(norm.harm) for norm in report.norms] == [True, False, True]
 
 
 def test_the_report_is_a_table_of_diagnosis_evidence_and_next_step():
