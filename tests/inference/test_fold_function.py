@@ -1,6 +1,8 @@
 """What the folded function and its weights can do."""
 
 import functools
+import gc
+import weakref
 
 import jax
 import jax.export
@@ -116,6 +118,16 @@ def test_orbax_saves_the_weights(tmp_path):
         saver.wait_until_finished()
         loaded = saver.restore(tmp_path / "weights", jax.tree.map(jnp.zeros_like, weights))
     assert_close(function(loaded, X), function(weights, X), tolerance=0)
+
+
+def test_the_variables_are_not_kept():
+    v = jax.tree.map(jnp.asarray, VARIABLES)
+    kernel = weakref.ref(v["one"]["kernel"])
+    function, weights, _ = fold(f, v, X)
+    del v
+    gc.collect()
+    assert kernel() is None
+    assert_close(function(weights, X[:1]), f(VARIABLES, X[:1]))
 
 
 def test_weights_of_others():
