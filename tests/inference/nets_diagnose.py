@@ -25,6 +25,11 @@ def forward(variables, x, train=False, momentum=0.9):  # noqa: FBT002
     return x, {"one": one, "two": two}
 
 
+def one(state, x, train=False):  # noqa: FBT002
+    """A batch norm alone."""
+    return batch_norm(NONE, state, x, train)[0]
+
+
 def apply(variables, x):
     return forward(variables, x)[0]
 
@@ -42,6 +47,20 @@ def settled(momentum=0.9, steps=200, batches=BATCHES, weights=WEIGHTS):
     start = {"one": init_state(8), "two": init_state(5)}
     states = _settled(weights, start, np.stack(batches), momentum, steps)
     return {"weights": weights, **jax.tree.map(np.asarray, states)}
+
+
+def slow(variables, x):
+    return forward(variables, x, momentum=0.999)[0]
+
+
+def quick(variables, x):
+    return forward(variables, x, momentum=0.1)[0]
+
+
+@functools.cache
+def half_settled():
+    """Statistics of `slow` that hold half of their start."""
+    return settled(0.999, 700)
 
 
 def changed(variables, layer, **parts):
@@ -75,6 +94,7 @@ def points(number, seed):
 
 IMAGES, LABELS = points(3200, 2)
 TRAINING = np.split(IMAGES, 50)
+STEPS, RATE = 300, 0.05
 
 
 class Linen(flax.linen.Module):
@@ -96,8 +116,8 @@ class Linen(flax.linen.Module):
         return flax.linen.Dense(4, name="head")(x)
 
 
-@functools.partial(jax.jit, static_argnames=("model", "rate"))
-def _trained(model, momentum, variables, steps, rate):
+@functools.partial(jax.jit, static_argnames="model")
+def _trained(model, momentum, variables, steps):
     images, labels = jnp.asarray(IMAGES), jnp.asarray(LABELS)
     model = model.clone(momentum=momentum)
 
@@ -115,7 +135,7 @@ def _trained(model, momentum, variables, steps, rate):
             return cross_entropy(logits, labels[chosen]), new["batch_stats"]
 
         slope, stats = jax.grad(loss, has_aux=True)(variables["params"])
-        return {"params": descended(variables["params"], slope, rate), "batch_stats": stats}, None
+        return {"params": descended(variables["params"], slope, RATE), "batch_stats": stats}, None
 
     return jax.lax.scan(step, variables, steps)[0]
 
@@ -152,10 +172,10 @@ def descended(params, slope, rate):
     return jax.tree.map(lambda p, s: p - jnp.asarray(rate, p.dtype) * s, params, slope)
 
 
-def trained(model, steps=300, rate=0.05):
+def trained(model, steps=STEPS):
     """By gradient descent."""
     # One program for all momenta.
-    return _trained(model.clone(momentum=0.0), model.momentum, started_linen(model, IMAGES[:2]), drawn(steps), rate)
+    return _trained(model.clone(momentum=0.0), model.momentum, started_linen(model, IMAGES[:2]), drawn(steps))
 
 
 class Nnx(flax.nnx.Module):
@@ -174,7 +194,7 @@ class Nnx(flax.nnx.Module):
         return self.head(flax.nnx.relu(self.two(self.second(x))))
 
 
-def trained_nnx(norm, steps=300, rate=0.05):
+def trained_nnx(norm):
     graph, *shapes = flax.nnx.split(flax.nnx.eval_shape(lambda: Nnx(norm)), flax.nnx.Param, ...)
     params, rest = map(started, shapes)
 
@@ -191,9 +211,9 @@ def trained_nnx(norm, steps=300, rate=0.05):
                 return cross_entropy(logits, labels[chosen]), flax.nnx.split(model, flax.nnx.Param, ...)[2]
 
             slope, rest = jax.grad(loss, has_aux=True)(params)
-            return (descended(params, slope, rate), rest), None
+            return (descended(params, slope, RATE), rest), None
 
-        return jax.lax.scan(step, (params, rest), drawn(steps))[0]
+        return jax.lax.scan(step, (params, rest), drawn(STEPS))[0]
 
     return flax.nnx.merge(graph, *train(params, rest))
 

@@ -12,13 +12,18 @@ import jaxbn.linen
 import jaxbn.nnx
 from jaxbn import BatchNormParams, BatchNormState, _phases, batch_norm, init_state, normalize
 from jaxbn import _checks as core_checks
-from jaxbn.inference import recalibrate
 
+NONE = BatchNormParams(None, None)
 _rng = np.random.default_rng(0)
 FIRST, SECOND = (_rng.normal(size=shape).astype("float32") for shape in ((5, 4), (4, 3)))
 X = _rng.normal(3, 2, (40, 5)).astype("float32")
-UNEQUAL = np.split(X, [7, 20, 33])
+TENS, UNEQUAL = np.split(X, 4), np.split(X, [7, 20, 33])
 EPSILON = 1e-5
+
+
+def one(state, x, train=False):  # noqa: FBT002
+    """A batch norm alone."""
+    return batch_norm(NONE, state, x, train, epsilon=EPSILON)[0]
 
 
 class Net(NamedTuple):
@@ -70,11 +75,9 @@ def nnx(norm):
 
 
 def functional():
-    params = BatchNormParams(None, None)
-
     def apply(states, x, mask=None):
-        x, _ = batch_norm(params, states["one"], x @ FIRST, False, mask=mask)
-        return batch_norm(params, states["two"], jnp.maximum(x, 0) @ SECOND, False, mask=mask)
+        x, _ = batch_norm(NONE, states["one"], x @ FIRST, False, mask=mask)
+        return batch_norm(NONE, states["two"], jnp.maximum(x, 0) @ SECOND, False, mask=mask)
 
     return Net(apply, {"one": init_state(4), "two": init_state(3)}, lambda v: [v["one"][:2], v["two"][:2]])
 
@@ -82,10 +85,9 @@ def functional():
 def by_hand():
     """Statistics kept in no form of ours."""
 
-    def apply(stats, x, mask=None):
-        none = BatchNormParams(None, None)
-        x = normalize(none, x @ FIRST, *stats[0])
-        return normalize(none, jnp.maximum(x, 0) @ SECOND, *stats[1])
+    def apply(stats, x):
+        x = normalize(NONE, x @ FIRST, *stats[0])
+        return normalize(NONE, jnp.maximum(x, 0) @ SECOND, *stats[1])
 
     return Net(apply, [(jnp.zeros(n), jnp.ones(n)) for n in (4, 3)], lambda stats: stats)
 
@@ -100,22 +102,27 @@ NETS = {
 }
 
 
-def states(first=None, second=None):
-    """For `functional`."""
-    parts = (first or (np.zeros(4), np.ones(4)), second or (np.zeros(3), np.ones(3)))
-    made = [BatchNormState(*(jnp.asarray(p, jnp.float32) for p in pair), jnp.zeros((), jnp.int32)) for pair in parts]
-    return dict(zip(("one", "two"), made, strict=True))
+def state_of(mean, var):
+    """A state of these statistics."""
+    return BatchNormState(*(jnp.asarray(part, jnp.float32) for part in (mean, var)), jnp.zeros((), jnp.int32))
 
 
-def expected(x=X, order="layers", old=((0, 1), (0, 1))):
-    """The exact answer, in float64."""
+def raw(variables):
+    """All leaves by path, keys as numbers."""
+    tree = flax.nnx.split(variables)[1] if isinstance(variables, flax.nnx.Module) else variables
+    leaves = {jax.tree_util.keystr(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+    is_key = lambda leaf: jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)  # noqa: E731
+    return {path: np.array(jax.random.key_data(leaf) if is_key(leaf) else leaf) for path, leaf in leaves.items()}
+
+
+def expected(x=X, order="layers"):
+    """The exact answer for new states, in float64."""
     answer = []
-    for weight, (old_mean, old_var) in zip((FIRST, SECOND), old, strict=True):
+    for weight in (FIRST, SECOND):
         x = x.astype("float64") @ weight
-        mean, var = x.mean(0), x.var(0)
-        answer.append((mean, var))
-        used = (mean, var) if order == "layers" else (old_mean, old_var)
-        x = np.maximum((x - used[0]) / np.sqrt(used[1] + EPSILON), 0)
+        answer.append((x.mean(0), x.var(0)))
+        mean, var = answer[-1] if order == "layers" else (0, 1)
+        x = np.maximum((x - mean) / np.sqrt(var + EPSILON), 0)
     return answer
 
 
@@ -124,23 +131,6 @@ def errors(x):
     x = x.astype("float64")
     kurtosis = np.mean((x - x.mean(0)) ** 4, 0) / np.maximum(x.var(0), 1e-30) ** 2
     return 1 / np.sqrt(len(x)), np.sqrt(np.maximum(kurtosis - 1, 0) / (4 * len(x)))
-
-
-def training(name):
-    """A call whose `apply` trains."""
-    net = NETS[name]()
-
-    def apply(variables, x):
-        if name.startswith("nnx"):
-            variables.train()
-            return variables(x)
-        model = Linen(flax.linen.BatchNorm if name == "linen-flax" else jaxbn.linen.BatchNorm)
-        return model.apply(variables, x, train=True, mutable=["batch_stats"], rngs={"dropout": jax.random.key(0)})
-
-    return lambda: recalibrate(apply, net.variables, X)
-
-
-TRAINING = {name: training(name) for name in NETS if "flax" in name or "ours" in name}
 
 
 def left_behind():

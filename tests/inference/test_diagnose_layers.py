@@ -10,7 +10,7 @@ import jaxbn.linen
 import jaxbn.nnx
 from jaxbn import BatchNormState, batch_norm, normalize
 from jaxbn.inference import diagnose
-from tests.inference.nets_diagnose import BATCHES, NONE, X
+from tests.inference.nets_diagnose import BATCHES, NONE, X, one
 
 pytestmark = pytest.mark.slow
 
@@ -106,12 +106,11 @@ def test_a_count_knows_better_than_the_step():
 def test_a_momentum_that_says_otherwise_takes_means_and_variances_together():
     """Of plain functions the call in evaluation may not have that of training."""
     state = BatchNormState(*statistics(0.4), np.int32(5000))
-    apply = lambda state, x: batch_norm(NONE, state, x, False)[0]  # noqa: E731
-    assert diagnose(apply, state, BATCHES).codes == ("BN102",)
+    assert diagnose(one, state, BATCHES).codes == ("BN102",)
     # Means that say nothing: data of smaller spread look the same.
     centered = [batch - MEAN.astype("float32") for batch in BATCHES]
     state = BatchNormState(np.zeros(6, "float32"), (0.6 * VAR).astype("float32"), np.int32(5000))
-    assert diagnose(apply, state, centered).codes == ("BN106",)
+    assert diagnose(one, state, centered).codes == ("BN106",)
 
 
 class Linen(flax.linen.Module):
@@ -190,7 +189,7 @@ def test_what_comes_before_it_in_any_batch_counts():
         x = batch["x"]
         if "noisy" in batch:
             x += 0.01 * jax.random.normal(jax.random.key(0), x.shape)
-        return batch_norm(NONE, state, x, train=False)[0]
+        return one(state, x)
 
     state = BatchNormState(*statistics(0.0), np.int32(99))
     quiet = [{"x": x} for x in BATCHES]

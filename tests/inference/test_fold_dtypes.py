@@ -11,7 +11,6 @@ from tests.tolerances import assert_close
 
 def test_complex_numbers():
     v = {"kernel": numbers(4, 5) + 1j * numbers(4, 5, seed=2), "a": (numbers(5) + 1j).astype("complex64")}
-    v["kernel"] = v["kernel"].astype("complex64")
 
     def f(v, x):
         return ((x.astype("complex64") @ v["kernel"]) * v["a"][None] + v["a"][None]).real

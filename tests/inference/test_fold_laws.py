@@ -1,13 +1,13 @@
 """A folded net is the unfolded one, whatever stands around its norms."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import lax
 
+from jaxbn import batch_norm, init_batch_norm
+from jaxbn.inference import fold
 from jaxbn.preprocess import fit_standardize, transform
 from tests.inference.nets_fold import X, conv, folded, norm, norm_variables, numbers, primitives
 from tests.tolerances import assert_close
@@ -35,7 +35,6 @@ def test_two_norms_in_a_row():
 
 
 def test_a_convolution_used_twice_by_one_norm_and_by_none():
-    """PyTorch's own fusion is silently wrong here."""
     v = {"conv": {"kernel": numbers(3, 3, 4, 4)}, "norm": norm_variables(4)}
 
     def f(v, x):
@@ -164,51 +163,8 @@ def test_standardised_input_goes_into_the_first_layer():
     }
 
 
-def test_across_jit_remat_and_custom_derivatives():
-    v = {"kernel": numbers(4, 5), "norm": norm_variables(5)}
-
-    def last(v, x):
-        return norm(v, x)
-
-    own = jax.custom_jvp(last)
-    own.defjvp(lambda p, t: jax.jvp(last, p, t))
-    other = jax.custom_vjp(last)
-    other.defvjp(lambda v, x: (last(v, x), (v, x)), lambda r, g: jax.vjp(last, *r)[1](g))
-    for wrapped in (jax.jit(last), jax.checkpoint(last), own, other, jax.jit(jax.checkpoint(own))):
-        folded(
-            lambda v, x, wrapped=wrapped: wrapped(v["norm"], jax.jit(jnp.matmul)(x, v["kernel"])),
-            v,
-            numbers(3, 4),
-            into=1,
-        )
-
-
-def test_a_function_that_is_called_twice_is_not_confused():
-    v = {"a": numbers(4, 4), "b": numbers(4, 4, seed=2), "norm": norm_variables(4), "other": norm_variables(4, seed=5)}
-    layer = jax.jit(lambda kernel, n, x: jnp.tanh(norm(n, x @ kernel)))
-    folded(lambda v, x: layer(v["b"], v["other"], layer(v["a"], v["norm"], x)), v, numbers(3, 4), into=2)
-
-
-@pytest.mark.parametrize("kind", ["scan", "while", "cond"])
-def test_bodies_are_left_alone(kind):
-    v = {"kernel": numbers(4, 4), "norm": norm_variables(4)}
-
-    def body(v, x):
-        return norm(v["norm"], x @ v["kernel"])
-
-    def f(v, x):
-        if kind == "scan":
-            return lax.scan(lambda x, _: (body(v, x), None), x, length=2)[0]
-        if kind == "while":
-            return lax.while_loop(lambda c: c[0] < 2, lambda c: (c[0] + 1, body(v, c[1])), (0, x))[1]
-        return lax.cond(x[0, 0] > 0, functools.partial(body, v), jnp.tanh, x)
-
-    _, _, report = folded(f, v, numbers(3, 4), into=0, kept=1, rooted=1)
-    assert report.norms[0].kept == f"inside {kind}, whose body is left alone"
-
-
 def test_statistics_of_the_data_are_no_known_numbers():
-    v = {"kernel": numbers(4, 5), "scale": numbers(5)}
+    v = {"kernel": numbers(4, 5)}
 
     def f(v, x):
         y = x @ v["kernel"]
@@ -216,6 +172,22 @@ def test_statistics_of_the_data_are_no_known_numbers():
 
     _, _, report = folded(f, v, numbers(3, 4), into=0, rooted=1)
     assert str(report).startswith("No norm depends on the variables alone; is the model in evaluation mode?")
+
+
+def test_a_model_in_training_is_said_to_train():
+    v = {"kernel": numbers(4, 5), "norm": init_batch_norm(5)}
+    report = fold(lambda v, x: batch_norm(*v["norm"], x @ v["kernel"], train=True)[0], v, numbers(8, 4))[2]
+    assert report["norm"].kept.startswith("it seems to be in training, for it multiplies a root of the batch; call")
+
+
+@pytest.mark.parametrize("size", [1, 4])
+def test_a_norm_of_each_example_is_not_said_to_train(size):
+    def instance_norm(v, x):
+        y = x - x.mean(1, keepdims=True)
+        return y * (lax.rsqrt(jnp.square(y).mean(1, keepdims=True) + 1e-5) * v["scale"].reshape(1, 1, -1))
+
+    report = fold(instance_norm, {"scale": numbers(3)}, numbers(size, 6, 3))[2]
+    assert report["scale"].kept == "after rsqrt, before mul"
 
 
 def test_a_layer_norm_gives_its_parameters_to_the_layer_after_it():

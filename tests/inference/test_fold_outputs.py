@@ -1,14 +1,12 @@
-"""Several outputs, each with its own bound; infinities; calls with rules of their own; models in training."""
+"""Several outputs, each with its own bound; and infinities."""
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxbn import batch_norm, init_batch_norm
 from jaxbn.inference import fold
 from jaxbn.inference._folding.comparison import compared
-from tests.inference.nets_fold import folded, norm, norm_variables, numbers
+from tests.inference.nets_fold import norm, norm_variables, numbers
 from tests.tolerances import assert_close
 
 X = numbers(8, 4)
@@ -57,28 +55,3 @@ def test_other_infinities_are_refused():
     for other in (-expected, expected.at[1].set(1.0), expected.at[0].set(jnp.inf), expected.at[0].set(jnp.nan)):
         with pytest.raises(ValueError, match=r"a largest difference of (inf|nan) of the largest output where 1e-05"):
             compared([expected], [other], [()])
-
-
-def test_a_layer_with_a_way_of_its_own_to_be_mapped():
-    @jax.custom_batching.custom_vmap
-    def dense(k, x):
-        return x @ k
-
-    dense.def_vmap(lambda *_: None)
-    folded(lambda v, x: norm(v["norm"], dense(v["k"], x)), V, X, into=1)
-
-
-def test_a_model_in_training_is_said_to_be():
-    v = {"k": V["k"], "norm": init_batch_norm(5)}
-    report = fold(lambda v, x: batch_norm(*v["norm"], x @ v["k"], train=True)[0], v, X)[2]
-    assert report["norm"].kept.startswith("it seems to be in training, for it multiplies a root of the batch; call")
-
-
-@pytest.mark.parametrize("size", [1, 4])
-def test_a_norm_of_each_example_is_not(size):
-    def instance_norm(v, x):
-        y = x - x.mean(1, keepdims=True)
-        return y * (jax.lax.rsqrt(jnp.square(y).mean(1, keepdims=True) + 1e-5) * v["scale"].reshape(1, 1, -1))
-
-    report = fold(instance_norm, {"scale": numbers(3)}, numbers(size, 6, 3))[2]
-    assert report["scale"].kept == "after rsqrt, before mul"

@@ -24,7 +24,11 @@ def sum_over_the_batch(v, x):
     return x * jnp.broadcast_to(v["norm"]["scale"][None], x.shape).sum(0)[None]
 
 
-def mean_of_another_kernel(v, x):
+def running_sum_over_the_batch(v, x):
+    return x + jnp.cumsum(jnp.broadcast_to(v["norm"]["scale"][None], x.shape), 0)
+
+
+def multiple_of_the_kernel(v, x):
     return x @ (v["k"] * (2.0 if len(x) > 1 else 3.0))
 
 
@@ -34,7 +38,14 @@ def constants_in_other_places(v, x):
 
 
 @pytest.mark.parametrize(
-    "f", [norm_for_batches_alone, sum_over_the_batch, mean_of_another_kernel, constants_in_other_places]
+    "f",
+    [
+        norm_for_batches_alone,
+        sum_over_the_batch,
+        running_sum_over_the_batch,
+        multiple_of_the_kernel,
+        constants_in_other_places,
+    ],
 )
 def test_other_weights_of_the_same_name_are_refused(f):
     function, weights, _ = fold(f, V, X)

@@ -7,7 +7,7 @@ import pytest
 from jax import lax
 
 from jaxbn.inference import fold
-from tests.inference.nets_fold import norm, norm_variables, numbers
+from tests.inference.nets_fold import norm, norm_variables, numbers, primitives
 from tests.tolerances import assert_close
 
 pytestmark = pytest.mark.slow
@@ -85,6 +85,11 @@ def test_it_gives_the_same(name):
     function, weights, report = fold(f, V, x)
     assert [len(report.folded), len(report.kept)] == [into, kept], str(report)
     assert_close(jax.jit(function)(weights, x), jax.jit(f)(V, x), tolerance=report.bound)
+
+
+def test_effects_stay():
+    function, weights, _ = fold(with_effects, V, X)
+    assert "debug_callback" in primitives(function, weights, X)
 
 
 def test_no_variables():

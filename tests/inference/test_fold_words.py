@@ -1,9 +1,5 @@
 """Every bad call is refused in one sentence, and every sentence is tested."""
 
-import ast
-import inspect
-import traceback
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,6 +9,7 @@ from jaxbn import BatchNormParams, BatchNormState, init_batch_norm
 from jaxbn.inference import fold, fold_conv, fold_dense, to_affine
 from jaxbn.inference._folding import checks as _checks
 from tests.inference.nets_fold import norm, norm_variables, numbers
+from tests.messages import unheard
 
 X = numbers(3, 4)
 V = {"kernel": numbers(4, 5), "norm": norm_variables(5)}
@@ -166,21 +163,11 @@ def test_words(call, error, words):
         call()
     assert type(caught.value) is error
     assert "\n" not in str(caught.value)
-
-
-def line_in_checks(call):
-    try:
-        call()
-    except (TypeError, ValueError) as error:
-        frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == _checks.__file__]
-        return frames[-1].lineno if frames else None
+    assert str(caught.value).endswith(".")
 
 
 def test_every_message_is_in_the_table():
-    heard = {line_in_checks(row[1]) for row in BAD_CALLS}
-    for node in ast.walk(ast.parse(inspect.getsource(_checks))):
-        if isinstance(node, ast.Raise):
-            assert set(range(node.lineno, node.end_lineno + 1)) & heard, node.lineno
+    assert not unheard(_checks, [row[1] for row in BAD_CALLS])
 
 
 def test_an_error_of_the_model_is_its_own():
@@ -189,14 +176,3 @@ def test_an_error_of_the_model_is_its_own():
 
     with pytest.raises(ZeroDivisionError):
         fold(broken, V, X)
-
-
-def test_data_that_changes_the_weights_is_refused():
-    """What is made of variables and of the size of the batch is a weight, too."""
-
-    def tiled(v, x):
-        return x + jnp.cumsum(jnp.broadcast_to(v["a"][None], x.shape), 0)
-
-    function, weights, _ = fold(tiled, {"a": numbers(4)}, X)
-    with pytest.raises(ValueError, match=r"got \[\(5, 4\)\], for which 'a_value' is another"):
-        function(weights, numbers(5, 4))

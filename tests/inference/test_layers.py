@@ -1,10 +1,12 @@
 """A layer has the same name in the reports of all three tools."""
 
+from types import SimpleNamespace
+
 import jax
 import pytest
 
-from jaxbn import batch_norm, init_batch_norm, init_state
-from jaxbn.inference import diagnose, fold, recalibrate
+from jaxbn import batch_norm, init_batch_norm
+from jaxbn.inference import DiagnosisReport, Report, diagnose, fold, recalibrate
 from jaxbn.inference._layers import layer_names, variable_names
 from tests.inference.nets_fold import numbers
 
@@ -57,7 +59,7 @@ def nnx():
 
 NETS = {
     "functional": lambda: (functional, {"kernel": numbers(4, 3), "norm": (P, S)}, "norm"),
-    "only-layer": lambda: ((lambda v, x: batch_norm(*v, x, train=False)[0]), (P, init_state(3)), "batch_norm"),
+    "only-layer": lambda: ((lambda v, x: batch_norm(*v, x, train=False)[0]), (P, S), "batch_norm"),
     "linen": linen,
     "nnx": nnx,
 }
@@ -94,3 +96,14 @@ def test_a_report_of_no_norm():
     report = fold(lambda _, x: x, (), numbers(8, 4))[2]
     with pytest.raises(KeyError, match=r"of a batch norm, here none, got 'norm'"):
         report["norm"]
+
+
+def test_of_many_names_some_are_said():
+    for report in (
+        Report(tuple("abcdefghij"), (None,) * 10),
+        DiagnosisReport([SimpleNamespace(name=n) for n in "abcdefghij"]),
+    ):
+        with pytest.raises(
+            KeyError, match=r"`name` must be that of a batch norm, here 'a', .*, 'i', \.\.\., got 'typo'; print"
+        ):
+            report["typo"]

@@ -8,7 +8,7 @@ from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from jaxbn.inference import recalibrate
-from tests.inference.nets_recalibrate import NETS, X, expected, functional
+from tests.inference.nets_recalibrate import FIRST, NETS, X, errors, expected, functional
 from tests.tolerances import assert_close, assert_same
 
 pytestmark = pytest.mark.slow
@@ -21,10 +21,11 @@ def mesh():
 @pytest.mark.several_devices
 @pytest.mark.parametrize("name", ["linen-flax", "functional"])
 def test_sharded_batches_need_no_axis(name):
-    net = NETS[name]()
-    x = jax.device_put(X, NamedSharding(mesh(), P("devices")))
-    new, _ = recalibrate(net.apply, net.variables, [x])
+    net, everywhere = NETS[name](), NamedSharding(mesh(), P())
+    x, variables = jax.device_put(X, NamedSharding(mesh(), P("devices"))), jax.device_put(net.variables, everywhere)
+    new, _ = recalibrate(net.apply, variables, [x])
     assert_close(net.read(new), expected())
+    assert {leaf.sharding for leaf in jax.tree.leaves(new)} == {everywhere}
 
 
 UNEVEN = (np.arange(10) < np.array([[10], [0], [3], [7]])).reshape(40, 1)
@@ -46,6 +47,8 @@ def test_apply_that_maps_over_devices(name):
     new, report = recalibrate(apply, net.variables, [(jnp.asarray(X), jnp.asarray(UNEVEN))], axis_name="devices")
     assert_close(net.read(new), expected(X[UNEVEN[:, 0]]))
     assert report["one"].samples.max() == 20
+    moved = report["one"]
+    assert_close(moved.std / moved.std_errors, errors(X[UNEVEN[:, 0]] @ FIRST)[1], 1e-5)
     with pytest.raises(ValueError, match=r"`axis_name` must name the axes \('devices',\) of the shard_map in `apply`"):
         recalibrate(apply, net.variables, [(jnp.asarray(X), jnp.asarray(UNEVEN))])
 

@@ -1,4 +1,4 @@
-"""What happens in other threads, and in other modules, is none of recalibrate's business."""
+"""What other threads do is none of the business of `recalibrate`."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -6,19 +6,13 @@ from concurrent.futures import ThreadPoolExecutor
 import jax.numpy as jnp
 import pytest
 
-from jaxbn import BatchNormParams, batch_norm, init_state
+from jaxbn import batch_norm, init_state
 from jaxbn.inference import recalibrate
 from tests import reference
-from tests.inference.nets_recalibrate import X, left_behind
-from tests.sources import modules_after
+from tests.inference.nets_recalibrate import NONE, X, left_behind, one
 from tests.tolerances import TOLERANCE, assert_close, assert_same
 
-NONE = BatchNormParams(None, None)
 STATE = init_state(5)
-
-
-def one(state, x):
-    return batch_norm(NONE, state, x, False)[0]
 
 
 @pytest.mark.slow
@@ -66,15 +60,3 @@ def test_threads_leave_nothing_behind():
     assert left_behind() == before
     assert_same(found[0], found[1])
     assert found[0][1] == 1
-
-
-@pytest.mark.slow
-def test_flax_is_not_imported():
-    loaded = modules_after(
-        "import jax.numpy as jnp; from jaxbn import BatchNormParams, batch_norm, init_state; "
-        "from jaxbn.inference import recalibrate; "
-        "apply = lambda s, x: batch_norm(BatchNormParams(None, None), s, x, False); "
-        "recalibrate(apply, init_state(2), jnp.ones([4, 2]))"
-    )
-    assert "jaxbn.inference" in loaded
-    assert "flax" not in loaded

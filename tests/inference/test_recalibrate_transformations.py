@@ -1,4 +1,4 @@
-"""A batch norm is found wherever JAX or Flax lets it be called, and several devices are one."""
+"""A batch norm is found wherever JAX or Flax lets it be called."""
 
 import flax.linen
 import flax.nnx
@@ -8,21 +8,16 @@ import numpy as np
 import pytest
 
 import jaxbn.linen
-from jaxbn import BatchNormParams, BatchNormState, batch_norm, init_state
+from jaxbn import BatchNormState, init_state
 from jaxbn.inference import recalibrate
-from tests.inference.nets_recalibrate import NETS, X, expected
+from tests.inference.nets_recalibrate import NETS, X, expected, one
 from tests.tolerances import assert_close
 
 pytestmark = pytest.mark.slow
 
-NONE = BatchNormParams(None, None)
 WHOLE = (X.mean(0, dtype="float64"), X.var(0, dtype="float64"))
 NORMS = {"flax": flax.linen.BatchNorm, "ours": jaxbn.linen.BatchNorm}
 both_norms = pytest.mark.parametrize("norm", NORMS.values(), ids=NORMS)
-
-
-def one(state, x):
-    return batch_norm(NONE, state, x, False)[0]
 
 
 def stacked(*shape):
@@ -74,16 +69,6 @@ def test_found_under(apply):
     # Nor may what was traced with marks be taken for the function itself.
     text = str(jax.make_jaxpr(apply)(state, jnp.asarray(X)))
     assert "jaxbn_input" not in text
-
-
-def test_not_in_a_while_loop():
-    def apply(state, x):
-        return jax.lax.while_loop(lambda c: c[0] < 3, lambda c: (c[0] + 1, one(state, c[1])), (0, x))
-
-    with pytest.raises(
-        ValueError, match=r"`apply` must not call a batch norm inside of `while`, of which .* Python loop"
-    ):
-        recalibrate(apply, init_state(5), [X])
 
 
 def test_steps_of_a_scan_with_their_own_statistics():

@@ -5,18 +5,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxbn import BatchNormParams, batch_norm, init_state
+from jaxbn import init_state
 from jaxbn.inference import recalibrate
+from tests.inference.nets_recalibrate import EPSILON, one
 from tests.tolerances import assert_close
 
 # These are found by their shapes.
 EIGHT = np.random.default_rng(0).normal(3, 2, (8, 2)).astype("float32")
 FOUR = np.random.default_rng(1).normal(-1, 5, (4, 2)).astype("float32")
-EPSILON = 1e-5
-
-
-def one(state, x):
-    return batch_norm(BatchNormParams(None, None), state, x, False, epsilon=EPSILON)[0]
 
 
 def states(*names):

@@ -42,7 +42,7 @@ def test_recalibrated_and_folded(norm):
 
 
 @pytest.mark.parametrize("norm", NORMS.values(), ids=NORMS)
-@pytest.mark.parametrize("tool", [lambda *a: recalibrate(*a), lambda *a: diagnose(*a)], ids=["recalibrate", "diagnose"])
+@pytest.mark.parametrize("tool", [recalibrate, diagnose])
 def test_training_is_refused(tool, norm):
     with pytest.raises(ValueError, match="`apply` must evaluate"):
         tool(net(norm, train=True), variables(), [X])
