@@ -1,7 +1,6 @@
 """The picture of a diagnosis shows every layer and every channel that can be drawn."""
 
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,8 +9,9 @@ from matplotlib.axes import Axes
 from experiments import diagnosis
 from jaxbn.inference import diagnose
 from tests.inference.nets_diagnose import BATCHES, apply, at, changed, settled
+from tests.sources import ROOT
 
-DOCS = Path(__file__).parents[2] / "docs" / "inference.md"
+PAGE = ROOT / "docs" / "inference.md"
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def test_running_against_population_statistics_by_channel(tmp_path, drawn):
 def test_what_is_broken_is_left_out(tmp_path, drawn, monkeypatch):
     """Drawn as the docs show it."""
     broken = changed(changed(settled(), "one", mean=at(2, np.nan)), "two", var=at(0, -3))
-    (block,) = re.findall(r"```py\n(.*?)```", DOCS.read_text(encoding="utf-8"), re.DOTALL)
+    (block,) = re.findall(r"```py\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
     monkeypatch.chdir(tmp_path)
     exec(block, {"report": diagnose(apply, broken, BATCHES)})
     assert {name: [len(x) for x, _ in both] for name, both in drawn.items()} == {"one": [7, 7], "two": [4, 4]}

@@ -105,7 +105,7 @@ def test_it_equals_pytorch_and_writes_what_it_prints(
 
 
 @pytest.mark.slow
-def test_recalibration_changes_what_both_put_out() -> None:
+def test_recalibration_changes_the_output_and_goes_into_the_weights() -> None:
     model, frames = crepe.Crepe(SMALL), tones(np.random.default_rng(1), 16).frames
     variables = crepe.converted(model, random_weights())
     new, _ = recalibrate(model.apply, variables, frames)

@@ -126,6 +126,9 @@ def test_paths_are_strings_or_sequences():
         assert_same(from_nnx(tree, path), own)
     assert list(to_nnx(*own, path="blocks/0/bn")["blocks"]) == ["0"]
     assert list(to_nnx(*own, path=("blocks", 0, "bn"))["blocks"]) == [0]
+
+
+def test_without_parameters_there_is_no_such_collection_in_linen():
     assert "params" not in to_linen(*layer(scale=False, bias=False))
 
 

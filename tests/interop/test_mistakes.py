@@ -25,7 +25,7 @@ from jaxbn.interop import (
 from tests.messages import unheard
 
 OWN = init_batch_norm(3)
-PARAMS, STATE = OWN
+STATE = OWN[1]
 TORCH = to_torch(*OWN)
 MANY = {key: value for n in range(7) for key, value in to_torch(*OWN, prefix=f"bn{n}").items()}
 LINEN = to_linen(*OWN, path="Block_0/bn")

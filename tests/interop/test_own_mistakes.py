@@ -27,19 +27,19 @@ LINEN, NNX = to_linen(TWO), to_nnx(TWO)
 KEYS = jax.random.split(jax.random.key(0), 3)
 
 
-def given(how, params=PARAMS, state=STATE, **parts):
-    return lambda: how(params, state._replace(**parts))
+def given(how, **parts):
+    return lambda: how(PARAMS, STATE._replace(**parts))
 
 
 def traced(how):
     return lambda: jax.jit(how)(STATE.mean)
 
 
-def without(tree, *names):
-    """The tree without some parts of all its layers."""
+def without(tree, part):
+    """The tree without this part of its layers."""
     if not isinstance(tree, dict):
         return tree
-    return {name: without(branch, *names) for name, branch in tree.items() if name not in names}
+    return {name: without(branch, part) for name, branch in tree.items() if name != part}
 
 
 # A readable id, the call, the error, and words that it must say.

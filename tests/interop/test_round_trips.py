@@ -1,4 +1,4 @@
-"""There and back is the identity, both ways round, and nothing but the layer's own entries is looked at."""
+"""There and back is the identity, both ways round, of one layer by itself; what comes out are copies."""
 
 import contextlib
 import functools

@@ -17,7 +17,6 @@ from jaxbn.interop import (
     to_nnx,
     to_torch,
 )
-from tests.interop.layers import layer
 from tests.interop.whole_models import NDIM, NETS, keras_net, leaves, own
 from tests.tolerances import assert_same
 
@@ -34,10 +33,7 @@ PATHS = {
 @pytest.mark.parametrize("name", NETS)
 def test_all_are_found_and_nothing_else(name):
     net, back, _ = NETS[name]
-    paths = PATHS[name.split("-")[0]]
-    found = back(net())
-    assert list(found) == (sorted(paths, key=list(found).index) if name.startswith("nnx") else paths)
-    assert sorted(found) == sorted(paths)
+    assert list(back(net())) == PATHS[name.split("-")[0]]
 
 
 ONE = {
@@ -77,8 +73,7 @@ def test_nothing_that_is_given_is_changed(name):
     layers = back(given)
     before = dict(layers)
     for array in jax.tree.leaves(forth(layers)):
-        if not isinstance(array, int):
-            array[...] = 0 if array.dtype != bool else ~array
+        array[...] = 0 if array.dtype != bool else ~array
     assert layers == before
     assert_same(layers, back(net()))
     assert_same(dict(leaves(given)), dict(leaves(net())))
@@ -114,12 +109,6 @@ def test_an_open_h5_file(tmp_path):
         assert_same(from_keras(file["net"], "stem"), found["net/stem"])
     assert_same(found, {path: from_keras(keras_net())[path] for path in found})
     assert len(found) == 3
-
-
-def test_a_layer_by_itself_stays_one():
-    for forth, back in ((to_torch, from_torch), (to_keras, from_keras), (to_linen, from_linen), (to_nnx, from_nnx)):
-        assert jax.tree.structure(back(forth(*layer()))) == jax.tree.structure(layer())
-        assert_same(back(forth(*layer())), layer())
 
 
 def test_a_prefix_goes_before_all_paths():

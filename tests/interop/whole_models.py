@@ -67,8 +67,8 @@ def nnx_net(averaging="ema"):
     return tree | {"norm": {"scale": other()[0], "bias": other()[0]}, "head": to_nnx(*layer(2), averaging=averaging)}
 
 
-def equinox_net(mode):
-    return to_equinox(own(1, ("stem", "layers.0.bn", "head")), mode=mode)
+def equinox_net():
+    return to_equinox(own(1, ("stem", "layers.0.bn", "head")), mode="ema")
 
 
 def leaves(tree, path=()):
@@ -112,5 +112,5 @@ NETS = {
         from_nnx,
         functools.partial(to_nnx, averaging="cumulative"),
     ),
-    "equinox-ema": (functools.partial(equinox_net, "ema"), from_equinox, functools.partial(to_equinox, mode="ema")),
+    "equinox-ema": (equinox_net, from_equinox, functools.partial(to_equinox, mode="ema")),
 }

@@ -1,22 +1,11 @@
-"""A model of one nnx norm, and what it has to remember."""
+"""A model of one nnx norm."""
 
-import numpy as np
 from flax import nnx
 
 import jaxbn.nnx
 from jaxbn import init_batch_norm
-from tests import reference
-from tests.data import noise
-from tests.tolerances import TOLERANCE
 
-X = noise(4, 5, 3, mean=3)
-EXACT = TOLERANCE["float32"]
 PARAMS, STATE = init_batch_norm(3)
-
-
-def remembered(*batches):
-    """Running mean and variance after training on batches, in double precision."""
-    return reference.running(np.zeros(3), np.ones(3), 0, [reference.moments(x) for x in batches])[:2]
 
 
 class Model(nnx.Module):

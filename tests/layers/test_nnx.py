@@ -133,12 +133,14 @@ def test_a_count_is_kept_only_where_it_is_needed():
     assert_close((layer.mean[...], layer.var[...]), (m.mean, reference.variance(m, ddof=1)), TOLERANCE["float32"])
 
 
-def test_random_initialisers_of_the_statistics_shift_no_other_key():
+def test_keys_are_drawn_as_in_flax_and_those_of_the_statistics_last():
     rngs, theirs = nnx.Rngs(0), nnx.Rngs(0)
-    BatchNorm(3, rngs=rngs, **RANDOM)
+    layer = BatchNorm(3, rngs=rngs, **RANDOM)
     nnx.BatchNorm(3, rngs=theirs, **RANDOM)
     assert jnp.all(rngs.params() == theirs.params())
-    assert jnp.std(make(mean_init=initializers.normal(1.0)).mean[...]) > 0
+    other = make(mean_init=initializers.normal(1.0), **RANDOM)
+    assert jnp.std(other.mean[...]) > 0
+    assert_same((other.scale[...], other.bias[...]), (layer.scale[...], layer.bias[...]))
 
 
 def test_metadata_of_the_parameters():

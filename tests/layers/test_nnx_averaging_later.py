@@ -10,7 +10,8 @@ from flax import nnx
 import jaxbn.linen
 import jaxbn.nnx
 from tests import reference
-from tests.layers.nnx_model import EXACT, Model, X, call
+from tests.layers.batches import EXACT, X
+from tests.layers.nnx_model import Model, call
 from tests.tolerances import assert_close, assert_same
 
 RULES = ["warmup", "cumulative"]
@@ -153,7 +154,7 @@ def test_each_member_of_an_ensemble_counts():
         assert_close(jax.tree.map(lambda part: part[member], pure(layer)), pure(expected), EXACT)  # noqa: B023
 
 
-def test_evaluation_needs_no_count():
+def test_evaluation_neither_reads_nor_changes_the_count():
     layer, expected = later("warmup", use_running_average=True), nn.BatchNorm(use_running_average=True)
     assert_close(layer(X), expected.apply({**TRAINED, **START}, X), EXACT)
     assert layer.count[...] == 0

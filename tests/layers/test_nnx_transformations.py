@@ -14,10 +14,13 @@ from flax.errors import TraceContextError
 import jaxbn.nnx
 from jaxbn import batch_norm
 from tests import reference
-from tests.layers.nnx_model import EXACT, PARAMS, STATE, Model, X, call, remembered
+from tests.layers.batches import EXACT, X, remembered
+from tests.layers.nnx_model import PARAMS, STATE, Model, call
 from tests.tolerances import assert_close, assert_same
 
 pytestmark = pytest.mark.slow
+
+NOT_REMEMBERED = r"pass the model to it, e\.g\. nnx\.jit\(lambda model, x: model\(x\)\)"
 
 
 def test_nnx_jit():
@@ -74,9 +77,7 @@ def test_nnx_eval_shape():
 def test_nnx_statistics_that_cannot_be_kept_are_not_lost_in_silence(transform):
     """A model in a closure: its statistics would be those of before training for ever."""
     model = Model()
-    with pytest.raises(
-        TraceContextError, match=r"pass the model to it, e\.g\. nnx\.jit\(lambda model, x: model\(x\)\)"
-    ):
+    with pytest.raises(TraceContextError, match=NOT_REMEMBERED):
         transform(model)(jnp.asarray(X))
     assert_same(model.statistics, (jnp.zeros(3), jnp.ones(3)))
 
@@ -84,11 +85,11 @@ def test_nnx_statistics_that_cannot_be_kept_are_not_lost_in_silence(transform):
 def test_nnx_a_shape_that_was_asked_for_hides_no_later_error():
     """`jax.jit` takes from the cache what `jax.eval_shape` has traced."""
     model = Model()
-    with pytest.raises(TraceContextError):
+    with pytest.raises(TraceContextError, match=NOT_REMEMBERED):
         jax.eval_shape(model, X)
     nnx.eval_shape(model, X)
     for jit in (jax.jit, nnx.jit):
-        with pytest.raises(TraceContextError):
+        with pytest.raises(TraceContextError, match=NOT_REMEMBERED):
             jit(model)(X)
 
 
@@ -121,16 +122,15 @@ def test_nnx_train_state_and_checkpoint(tmp_path):
         restored = checkpointer.restore(tmp_path / "state", jax.eval_shape(lambda: saved))
     nnx.replace_by_pure_dict(state := nnx.state(fresh), restored)
     nnx.update(fresh, state)
-    assert_same(fresh.statistics, model.statistics)
+    assert_same(nnx.to_pure_dict(nnx.state(fresh)), saved)
     assert_close(model.statistics, remembered(*X), EXACT)
 
 
 def test_nnx_summary_is_that_of_flax():
-    def rows(cls):
+    def summary(cls):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            table = nnx.tabulate(cls(3, rngs=nnx.Rngs(0)), X, console_kwargs={"width": 200, "force_terminal": False})
-        return [line.split("│")[3:] for line in table.splitlines() if "float32" in line or " B)" in line]
+            return nnx.tabulate(cls(3, rngs=nnx.Rngs(0)), X, console_kwargs={"width": 200, "force_terminal": False})
 
     with jax.numpy_dtype_promotion("standard"):
-        assert rows(jaxbn.nnx.BatchNorm) == rows(nnx.BatchNorm)
+        assert summary(jaxbn.nnx.BatchNorm) == summary(nnx.BatchNorm)

@@ -8,7 +8,8 @@ from flax import nnx
 
 from jaxbn import batch_norm
 from tests import reference
-from tests.layers.nnx_model import EXACT, PARAMS, STATE, Model, X, call, remembered
+from tests.layers.batches import EXACT, X, remembered
+from tests.layers.nnx_model import PARAMS, STATE, Model, call
 from tests.tolerances import assert_close, assert_same
 
 pytestmark = pytest.mark.slow

@@ -1,4 +1,4 @@
-"""Options of both layers for small batches: ghost groups, limits of renormalization, micro-batches; and freezing."""
+"""Options of both layers for small batches: ghost groups, limits of renormalization, micro-batches."""
 
 import functools
 
@@ -7,7 +7,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from flax import linen as nn
 from flax import nnx
 
 from jaxbn import batch_norm, init_batch_norm
@@ -156,7 +155,7 @@ def test_an_ensemble_accumulates_member_by_member():
     assert_close(layers.pending_pivot[...] + layers.pending_offset[...], X[:4].mean(1), TOLERANCE["float32"])
 
 
-def test_an_unknown_model_in_vmap_accumulates_once():
+def test_a_model_that_vmap_does_not_know_accumulates_once():
     """`nnx.vmap(model)` of a model that is no argument: what all members have seen is one micro-batch."""
     layer = Nnx(micro_batches=2)
     nnx.vmap(lambda x: layer.layer(x))(jnp.asarray(X))
@@ -184,61 +183,6 @@ BAD = [
 def test_words(make, options, error, words):
     with pytest.raises(error, match=words):
         make(**options)(X)
-
-
-class Net(nn.Module):
-    frozen: bool = False
-
-    @nn.compact
-    def __call__(self, x, train):
-        x = nn.Dense(4)(x)
-        x = ours_linen.BatchNorm(use_running_average=self.frozen or not train)(x)
-        return nn.Dense(2)(nn.Dropout(0.5, deterministic=not train)(x))
-
-
-def test_a_frozen_linen_layer_evaluates_while_the_rest_trains():
-    """As in the docs: `use_running_average=self.frozen or not train`."""
-    x = X[:, 0]
-    variables = Net().init(jax.random.key(0), x, train=False)
-    _, updates = Net().apply(variables, x, train=True, mutable="batch_stats", rngs={"dropout": jax.random.key(1)})
-    variables |= updates
-    frozen = Net(frozen=True)
-
-    def loss(params):
-        rngs = {"dropout": jax.random.key(2)}
-        y, new = frozen.apply(variables | {"params": params}, x, train=True, mutable="batch_stats", rngs=rngs)
-        return jnp.sum(y**2), new
-
-    gradient, new = jax.grad(loss, has_aux=True)(variables["params"])
-    assert_same(new["batch_stats"], variables["batch_stats"])
-    assert all(np.any(leaf) for leaf in jax.tree.leaves(gradient["Dense_0"]))
-
-
-class NnxNet(nnx.Module):
-    def __init__(self, rngs):
-        self.first, self.norm = nnx.Linear(3, 4, rngs=rngs), ours_nnx.BatchNorm(4, rngs=rngs)
-        self.dropout = nnx.Dropout(0.5, rngs=rngs)
-
-    def __call__(self, x):
-        return self.dropout(self.norm(self.first(x)))
-
-
-def test_a_frozen_nnx_layer_evaluates_while_the_rest_trains():
-    """As in the docs: `model.set_attributes(BatchNorm, use_running_average=True)`, after `model.train()`."""
-    model = NnxNet(nnx.Rngs(0))
-    model(X[:, 0])
-    model.train()
-    model.set_attributes(ours_nnx.BatchNorm, use_running_average=True)
-    before = np.asarray(model.norm.mean[...])
-    gradient = nnx.grad(lambda model: jnp.sum(model(X[:, 0]) ** 2))(model)
-    assert_same(model.norm.mean[...], before)
-    assert not model.dropout.deterministic
-    assert np.any(gradient["first"]["kernel"][...])
-    assert_close(
-        model.norm(X[:, 0] @ np.ones((3, 4), "float32")),
-        reference.normalize(X[:, 0] @ np.ones((3, 4), "float32"), before, np.asarray(model.norm.var[...])),
-        TOLERANCE["float32"] * 10,
-    )
 
 
 @pytest.mark.parametrize(

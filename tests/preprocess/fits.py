@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
+import pytest
 
 from jaxbn.preprocess import fit_center, fit_min_max, fit_pca, fit_standardize, fit_whiten, transform
 from tests import reference
@@ -32,6 +33,7 @@ SHORTER = {
 FITS = SCALINGS | PROJECTIONS | SHORTER
 # One of each kind of statistics, and of each that makes something else of them; for what takes long to compile.
 FEW = {name: FITS[name] for name in ("standardize", "min-max", "pca-unbiased", "whiten-zca")}
+few_fits = pytest.mark.parametrize("fit", FEW.values(), ids=FEW)
 # Shapes of 40 examples with 6 features, and the feature axes in any order; more sizes would take longer to compile.
 LAYOUTS = [
     ((40, 6), -1),

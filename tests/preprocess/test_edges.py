@@ -6,10 +6,9 @@ import pytest
 
 from jaxbn.preprocess import fit_center, fit_min_max, fit_pca, fit_standardize, fit_whiten, inverse_transform, transform
 from tests.data import noise
-from tests.preprocess.fits import FEW, FITS, FITTED, SCALINGS, table
+from tests.preprocess.fits import FEW, FITS, FITTED, SCALINGS, few_fits, table
 from tests.tolerances import assert_close, assert_same
 
-few_fits = pytest.mark.parametrize("fit", FEW.values(), ids=FEW)
 every_scaling = pytest.mark.parametrize("name", SCALINGS)
 WHITENINGS = ["whiten-pca", "whiten-zca"]
 
@@ -114,9 +113,10 @@ def test_low_rank(examples, rank):
     for name in WHITENINGS:
         assert np.all(FITS[name](x).spread[rank:] == 1)
         y, back = there_and_back(FITS[name](x), x)
-        assert_close(np.sort(np.linalg.eigvalsh(np.cov(y, rowvar=False, ddof=0)))[-rank:], np.ones(rank), FITTED)
+        variances = np.linalg.eigvalsh(np.cov(y, rowvar=False, ddof=0))
+        assert_close(variances[-rank:], np.ones(rank), FITTED)
         # What is only rounding is not blown up to something.
-        assert np.all(np.linalg.eigvalsh(np.cov(y, rowvar=False, ddof=0))[:-rank] <= 1e-4)
+        assert np.all(variances[:-rank] <= 1e-4)
         assert_close(back, x, FITTED)
 
 
@@ -135,23 +135,6 @@ def test_epsilon_whitens_what_does_not_vary(kind):
     t = fit_whiten(x, kind=kind, epsilon=0.01)
     assert_close(t.spread[-1], 0.1, 1e-6)
     assert_close(there_and_back(t, x)[1], x, FITTED)
-
-
-def pairs(seed):
-    """Two standardised features: both entries of each component are of one size, and either may be rounded down."""
-    random = np.random.default_rng(seed)
-    x = random.normal(size=(40, 2)) @ random.normal(size=(2, 2))
-    return ((x - x.mean(0)) / x.std(0)).astype("float32")
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("x", [table(offset=3.0), pairs(0), pairs(1), pairs(2), pairs(3), pairs(4)])
-def test_signs_do_not_depend_on_the_order(x):
-    t = fit_pca(x)
-    order = np.random.default_rng(0).permutation(len(x))
-    for other in (x[order], [x[:20], x[20:]], [x[order][:20], x[order][20:]], np.concatenate([x, x])):
-        assert_close(fit_pca(other).components, t.components, FITTED)
-    assert_close(fit_pca(-x).components, t.components, FITTED)
 
 
 @every_scaling
@@ -194,12 +177,3 @@ def test_a_range_of_any_size_is_scaled():
     y, back = there_and_back(fit_min_max(x), x)
     assert_close((y.min(0), y.max(0)), (-np.ones(6), np.ones(6)), 2.0**-22)
     assert_close(back / np.float32(1e30), x / np.float32(1e30), 1e-6)
-
-
-def test_complex_statistics_do_not_apply_to_real_data():
-    """The imaginary part of the result would be lost without a word."""
-    t = fit_center(table(dtype="complex64"))
-    with pytest.raises(TypeError, match="`x` must be complex"):
-        transform(t, table())
-    with pytest.raises(TypeError, match="`y` must be complex"):
-        inverse_transform(t, table())

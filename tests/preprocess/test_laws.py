@@ -102,6 +102,23 @@ def test_coordinates_are_uncorrelated_and_sorted(name, ddof, data):
     assert np.all(flat.max(1) > -flat.min(1) * 0.999)
 
 
+def pairs(seed):
+    """Two standardised features: both entries of each component are of one size, and either may be rounded down."""
+    random = np.random.default_rng(seed)
+    x = random.normal(size=(40, 2)) @ random.normal(size=(2, 2))
+    return ((x - x.mean(0)) / x.std(0)).astype("float32")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("x", [table(offset=3.0), pairs(0), pairs(1), pairs(2), pairs(3), pairs(4)])
+def test_signs_do_not_depend_on_the_order(x):
+    t = fit_pca(x)
+    order = np.random.default_rng(0).permutation(len(x))
+    for other in (x[order], [x[:20], x[20:]], [x[order][:20], x[order][20:]], np.concatenate([x, x])):
+        assert_close(fit_pca(other).components, t.components, FITTED)
+    assert_close(fit_pca(-x).components, t.components, FITTED)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["whiten-pca", "whiten-zca"])
 @few

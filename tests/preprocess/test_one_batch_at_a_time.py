@@ -6,9 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from tests.preprocess.fits import FEW, assert_same_fit, table
-
-few_fits = pytest.mark.parametrize("fit", FEW.values(), ids=FEW)
+from tests.preprocess.fits import assert_same_fit, few_fits, table
 
 
 class Batch:

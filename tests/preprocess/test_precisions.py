@@ -5,11 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxbn.preprocess import inverse_transform, transform
-from tests.preprocess.fits import FEW, FITS, FITTED, SCALINGS, table
+from jaxbn.preprocess import fit_center, inverse_transform, transform
+from tests.preprocess.fits import FITS, FITTED, SCALINGS, few_fits, table
 from tests.tolerances import TOLERANCE, assert_close, assert_same
-
-few_fits = pytest.mark.parametrize("fit", FEW.values(), ids=FEW)
 
 
 @pytest.mark.slow
@@ -50,6 +48,15 @@ def test_what_was_fitted_to_real_data_applies_to_complex_data(name):
     assert y.dtype == "complex64"
     assert_close(y.real, transform(t, x), FITTED)
     assert_close(inverse_transform(t, y).real, x, FITTED)
+
+
+def test_what_was_fitted_to_complex_data_does_not_apply_to_real_data():
+    """The imaginary part of the result would be lost without a word."""
+    t = fit_center(table(dtype="complex64"))
+    with pytest.raises(TypeError, match="`x` must be complex"):
+        transform(t, table())
+    with pytest.raises(TypeError, match="`y` must be complex"):
+        inverse_transform(t, table())
 
 
 @pytest.mark.slow

@@ -9,12 +9,22 @@ import numpy as np
 import pytest
 
 from jaxbn.preprocess import Projection, inverse_transform, transform
-from tests.preprocess.fits import FEW, FITS, FITTED, PROJECTIONS, SCALINGS, assert_same_fit, compiled, layout, table
+from tests.preprocess.fits import (
+    FEW,
+    FITS,
+    FITTED,
+    PROJECTIONS,
+    SCALINGS,
+    assert_same_fit,
+    compiled,
+    few_fits,
+    layout,
+    table,
+)
 from tests.tolerances import assert_close, assert_same
 
 pytestmark = pytest.mark.slow
 
-few_fits = pytest.mark.parametrize("fit", FEW.values(), ids=FEW)
 IMAGES = layout((20, 2, 2, 3), (3, 1), offset=3.0)
 
 

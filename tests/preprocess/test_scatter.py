@@ -11,8 +11,8 @@ from tests.tolerances import assert_close
 FEATURES, EXAMPLES = 13, [53, 5]
 
 
-def data(examples, offset=0.0, seed=0):
-    rng = np.random.default_rng(seed)
+def data(examples, offset=0.0):
+    rng = np.random.default_rng(0)
     return (rng.standard_normal((examples, FEATURES)) * np.arange(1, FEATURES + 1) + offset).astype(np.float32)
 
 
@@ -26,7 +26,7 @@ def variances(x, weights=None):
 def test_variances_are_those_of_float64(examples, offset):
     x = data(examples, offset)
     expected = variances(x)
-    assert_close(fit_pca(x).explained_variance, expected, 1e-6 * expected[0])
+    assert_close(fit_pca(x).explained_variance, expected, 1e-6)
 
 
 @pytest.mark.parametrize("examples", EXAMPLES)
@@ -34,7 +34,7 @@ def test_the_sum_of_outer_products_is_symmetric_and_whole(examples):
     x = data(examples)
     wide = x - x.mean(0, dtype=np.float64)
     scatter = _comoments.comoments(jax.numpy.asarray(x), None, (1,)).scatter
-    assert_close(scatter, wide.T @ wide, 1e-6 * np.square(wide).sum(0).max())
+    assert_close(scatter, wide.T @ wide, 1e-6)
 
 
 @pytest.mark.parametrize("examples", EXAMPLES)
@@ -43,20 +43,7 @@ def test_weights_follow_their_examples(examples):
     weights[::3] = 0
     expected = variances(x, weights)
     x[::3] = np.nan
-    assert_close(fit_pca(x, mask=weights[:, None]).explained_variance, expected, 1e-6 * expected[0])
-
-
-def test_batches_of_any_size_are_the_whole():
-    x = data(101)
-    batches = np.split(x, [7, 48, 80])
-    assert_close(fit_pca(iter(batches)).explained_variance, fit_pca(x).explained_variance, 1e-6 * 13**2)
-
-
-def test_vmap_is_a_loop():
-    x = np.stack([data(53, seed=seed) for seed in range(3)])
-    mapped = jax.vmap(lambda part: fit_pca(part).explained_variance)(x)
-    for i, part in enumerate(x):
-        assert_close(mapped[i], fit_pca(part).explained_variance, 1e-6 * 13**2)
+    assert_close(fit_pca(x, mask=weights[:, None]).explained_variance, expected, 1e-6)
 
 
 @pytest.mark.slow

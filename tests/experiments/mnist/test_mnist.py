@@ -18,6 +18,7 @@ from experiments.harness import jobs, training
 from experiments.mnist import __main__ as mnist
 from experiments.tutorial import runs
 from tests.experiments import stand_in
+from tests.sources import ROOT
 
 MODELS = ["mlp-bn", "mlp", "conv-bn", "conv"]
 STEPS, SEEDS = "5", "2"
@@ -28,7 +29,7 @@ def main(out: Path, *args: str) -> int:
 
 
 def shrink(patch: pytest.MonkeyPatch) -> None:
-    """Makes a run a matter of seconds; also in a process of its own."""
+    """Makes a run a matter of seconds."""
     patch.setattr(mnist, "load_kept", stand_in.load_stand_in)
     patch.setattr(mnist, "PRINT_EVERY", 4)
     stand_in.shrink(patch)
@@ -169,11 +170,10 @@ stand_in.shrink(patch)
 mnist.print_lines = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 mnist.main({args})
 """
-    root = Path(__file__).parents[3]
     done = subprocess.run(
         [sys.executable, "-c", code],
-        cwd=root,
-        env={**os.environ, "PYTHONPATH": str(root), "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"},
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"},
         capture_output=True,
     )
     assert done.returncode == -signal.SIGKILL, done.stderr

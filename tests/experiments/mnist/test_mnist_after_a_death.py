@@ -21,7 +21,6 @@ from tests.sources import ROOT
 
 pytestmark = pytest.mark.slow
 
-# Attended from the start, a process is spared the imports that are needed to read the flags.
 EVERY = 10
 JOB = ["-m", "tests.experiments.mnist.stand_in_job", "--models", "mlp-bn", "--steps", "40", "--float64"]
 
@@ -35,8 +34,10 @@ def start(out: Path, *flags: str, pause: float = 0.3) -> subprocess.Popen[str]:
         "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
         "JAX_COMPILATION_CACHE_DIR": str(out.parent / "cache"),
     }
+    # Attended from the start, a process is spared the imports that are needed to read the flags.
+    python = attendant.COMMAND if "--distributed" in flags else [sys.executable]
     return subprocess.Popen(
-        [*(attendant.COMMAND if "--distributed" in flags else [sys.executable]), *JOB, "--out", str(out), *flags],
+        [*python, *JOB, "--out", str(out), *flags],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

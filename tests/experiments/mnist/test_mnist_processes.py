@@ -16,10 +16,10 @@ import pytest
 from experiments.harness.processes.lines import CHATTER
 from experiments.mnist import __main__ as mnist
 from tests.experiments import stand_in
+from tests.sources import ROOT
 
 pytestmark = pytest.mark.several_devices
 
-ROOT = Path(__file__).parents[3]
 MODELS = ["mlp", "mlp-bn"]
 STEPS = ["--steps", "4"]
 TRAIN = ["--models", *MODELS, *STEPS]

@@ -166,9 +166,9 @@ def test_the_pair_is_compared_seed_by_seed(tmp_path: Path) -> None:
     write(tmp_path, "conv-bn", {500: [0.90, 0.95]})
     write(tmp_path, "conv", {500: [0.89, 0.92]})
     report.report(tmp_path, Console(file=io.StringIO()))
-    line = (tmp_path / "summary.md").read_text()
+    text = (tmp_path / "summary.md").read_text()
     assert (
-        "paired over 2 seeds, ± standard error): +2.00 ± 1.00 at step 500 with running statistics, +6.50 ± 1.50" in line
+        "paired over 2 seeds, ± standard error): +2.00 ± 1.00 at step 500 with running statistics, +6.50 ± 1.50" in text
     )
 
 

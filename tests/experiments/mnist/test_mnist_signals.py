@@ -20,7 +20,7 @@ import pytest
 
 from tests.sources import ROOT
 
-STEPS = 40
+STEPS, EVERY = 40, 10
 # As `python -m` begins, with a word when it listens: before that, no line of ours has run.
 CODE = """
 import contextlib, fcntl, termios
@@ -47,16 +47,24 @@ def command(out: Path, *flags: str) -> list[str]:
     return [sys.executable, "-c", CODE, "--models", "mlp-bn", "--steps", str(STEPS), "--out", str(out), *flags]
 
 
-def environment(out: Path) -> dict[str, str]:
-    cache = str(out.parent / "cache")
-    return {**os.environ, "JAX_DISABLE_MOST_OPTIMIZATIONS": "1", "JAX_COMPILATION_CACHE_DIR": cache, "TERM": "xterm"}
+def environment(out: Path, pause: float = 0) -> dict[str, str]:
+    own = {
+        "PAUSE": str(pause),
+        "EVALUATE_EVERY": str(EVERY),
+        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
+        "JAX_COMPILATION_CACHE_DIR": str(out.parent / "cache"),
+        "TERM": "xterm",
+    }
+    return {**os.environ, **own}
 
 
-def piped(out: Path, number: int, moment: float, *flags: str) -> End:
+def piped(out: Path, number: int, moment: float, after: str = "listening", pause: float = 0.3) -> End:
+    """Send a signal at a moment after this word."""
     options: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "cwd": ROOT}
-    with subprocess.Popen(command(out, *flags), env=environment(out), **options) as process:
+    with subprocess.Popen(command(out), env=environment(out, pause), **options) as process:
         assert process.stdout is not None
-        assert process.stdout.readline() == "listening\n"
+        while after not in (line := process.stdout.readline()):
+            assert line, process.communicate()
         time.sleep(moment)
         begun = time.monotonic()
         process.send_signal(number)
@@ -64,13 +72,13 @@ def piped(out: Path, number: int, moment: float, *flags: str) -> End:
     return End(process.returncode, *said, time.monotonic() - begun)
 
 
-def on_a_terminal(out: Path, number: int, moment: float, *flags: str) -> End:
-    """With Ctrl-C and the end of the terminal itself in the place of those signals."""
+def on_a_terminal(out: Path, number: int, moment: float, after: str = "listening", pause: float = 0.3) -> End:
+    """The same, with Ctrl-C and the end of the terminal itself in the place of those signals."""
     terminal, end = pty.openpty()
-    streams = dict.fromkeys(("stdin", "stdout", "stderr"), end)
-    process = subprocess.Popen(command(out, *flags), env=environment(out), cwd=ROOT, start_new_session=True, **streams)
+    options: dict[str, Any] = {**dict.fromkeys(("stdin", "stdout", "stderr"), end), "start_new_session": True}
+    process = subprocess.Popen(command(out), env=environment(out, pause), cwd=ROOT, **options)
     os.close(end)
-    said = read(terminal, "listening")
+    said = read(terminal, after)
     said += read(terminal, seconds=moment)
     begun = time.monotonic()
     match number:
@@ -134,11 +142,14 @@ def check(end: End, number: int, terminal: bool) -> None:
         assert len(end.said.strip().splitlines()) == 1
 
 
-def goes_on(out: Path, whole: Path) -> None:
+def goes_on(out: Path, whole: Path) -> int:
+    """To the results of the undisturbed run; returns the step where it was."""
     done = subprocess.run(command(out, "--resume"), env=environment(out), cwd=ROOT, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
     metrics, expected = ((folder / "mlp-bn" / "metrics.jsonl").read_bytes() for folder in (out, whole))
     assert metrics == expected
+    step = re.search(r"going on from step (\d+)\n", done.stdout)
+    return int(step[1]) if step else 0
 
 
 @pytest.mark.slow
@@ -146,9 +157,10 @@ def goes_on(out: Path, whole: Path) -> None:
 def test_a_run_that_is_asked_to_end_keeps_its_last_dispatch(whole: Path, compiled: Any, number: int) -> None:
     out = compiled("run")
     terminal = number == signal.SIGINT
-    end = (on_a_terminal if terminal else piped)(out, number, 7)
+    end = (on_a_terminal if terminal else piped)(out, number, 0, after="parameters, ", pause=1)
     check(end, number, terminal)
-    goes_on(out, whole)
+    # Before its first evaluation.
+    assert 0 < goes_on(out, whole) < EVERY
 
 
 @pytest.mark.faults
@@ -174,7 +186,7 @@ def test_at_twenty_moments(whole: Path, compiled: Any, number: int, run: Any) ->
 def test_a_second_signal_ends_at_once(tmp_path: Path) -> None:
     out = tmp_path / "out"
     with subprocess.Popen(
-        command(out), env=environment(out), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command(out), env=environment(out, 0.3), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
         time.sleep(8)
         process.send_signal(signal.SIGTERM)

@@ -9,6 +9,7 @@ from experiments.tutorial.batches import batch_indices
 
 SIZES = st.tuples(st.integers(1, 12), st.integers(1, 12))
 STREAMS = st.lists(st.integers(0, 2**32 - 1), min_size=1, max_size=3).map(tuple)
+many = settings(max_examples=100)
 
 
 class NextBatch:
@@ -27,7 +28,7 @@ class NextBatch:
         return batch
 
 
-@settings(derandomize=True, deadline=None, max_examples=100)
+@many
 @given(STREAMS, SIZES)
 def test_the_stream_is_that_of_a_loop_which_keeps_its_place(stream: tuple[int, ...], sizes: tuple[int, int]) -> None:
     batch_size, examples = sizes
@@ -38,7 +39,7 @@ def test_the_stream_is_that_of_a_loop_which_keeps_its_place(stream: tuple[int, .
     np.testing.assert_array_equal(batch_indices(stream, 0, 10, batch_size, examples), expected)
 
 
-@settings(derandomize=True, deadline=None, max_examples=100)
+@many
 @given(STREAMS, SIZES)
 def test_every_epoch_holds_every_example_once(stream: tuple[int, ...], sizes: tuple[int, int]) -> None:
     batch_size, examples = sizes
@@ -50,7 +51,7 @@ def test_every_epoch_holds_every_example_once(stream: tuple[int, ...], sizes: tu
         np.testing.assert_array_equal(np.sort(epoch), np.arange(examples))
 
 
-@settings(derandomize=True, deadline=None, max_examples=100)
+@many
 @given(STREAMS, SIZES, st.integers(0, 20), st.lists(st.integers(0, 7), min_size=1, max_size=5))
 def test_the_stream_does_not_depend_on_how_it_is_cut(
     stream: tuple[int, ...], sizes: tuple[int, int], first: int, counts: list[int]

@@ -1,4 +1,4 @@
-"""The two networks, in every form, and the convolution over cells against those of XLA and Flax."""
+"""The two networks: every form of the convolutional one, their parameters, their start, and any norm in them."""
 
 import functools
 from typing import Any
@@ -9,9 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax.linen import initializers
-from jax import lax
 
-from experiments.tutorial import cells, nets
+from experiments.tutorial import nets
 from experiments.tutorial.runs import RUNS, SLIM_NORM
 
 IMAGES = jnp.asarray(np.random.default_rng(0).uniform(size=(5, 28, 28)), jnp.float32)
@@ -88,43 +87,6 @@ def test_the_convolutional_net_is_that_of_plain_layers(form: nets.Form, norm: bo
     jax.tree.map(close, renamed(of_params), dict(of_plain))
     jax.tree.map(close, {k: renamed(v) for k, v in extras.items()}, dict(plain_extras))
     assert bool(extras) == norm
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("width", "channels", "features", "batch"), [(1, 2, 3, 2), (3, 1, 6, 4), (5, 6, 4, 1), (7, 3, 2, 3)]
-)
-def test_a_cell_convolution_is_a_same_convolution(width: int, channels: int, features: int, batch: int) -> None:
-    draw = np.random.default_rng(width).normal
-    x = jnp.asarray(draw(size=(channels, 6, 8, batch)), jnp.float32)
-    layer = cells.CellConv(features, width)
-    params = {
-        "kernel": jnp.asarray(draw(size=(width, width, channels, features)), jnp.float32),
-        "bias": jnp.asarray(draw(size=features), jnp.float32),
-    }
-    weights = jnp.asarray(draw(size=(features, 6, 8, batch)), jnp.float32)
-
-    def by_cells(params: Any, x: jax.Array) -> jax.Array:
-        y = layer.apply({"params": params}, x).reshape(2, 2, features, 3, 4, batch)
-        return y.transpose(2, 3, 0, 4, 1, 5).reshape(features, 6, 8, batch)
-
-    def by_xla(params: Any, x: jax.Array) -> jax.Array:
-        y = lax.conv_general_dilated(x, params["kernel"], (1, 1), "SAME", dimension_numbers=("CHWN", "HWIO", "CHWN"))
-        return y + params["bias"][:, None, None, None]
-
-    # A square, so that the gradient depends on the value.
-    got, expected = (
-        jax.jit(jax.value_and_grad(lambda p, x, f=f: (weights * f(p, x) ** 2).sum(), argnums=(0, 1)))(params, x)
-        for f in (by_cells, by_xla)
-    )
-    np.testing.assert_allclose(by_cells(params, x), by_xla(params, x), rtol=1e-4, atol=1e-4)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-3), got, expected)
-
-
-def test_pooling_cells_is_max_pooling() -> None:
-    image = jnp.asarray(np.random.default_rng(0).normal(size=(4, 6, 8, 3)), jnp.float32)
-    cut = image.reshape(4, 3, 2, 4, 2, 3).transpose(2, 4, 0, 1, 3, 5).reshape(4, 4, 3, 4, 3)
-    np.testing.assert_array_equal(cells.pool_cells(cut), nn.max_pool(image, (2, 2), (2, 2)))
 
 
 @pytest.mark.parametrize(
