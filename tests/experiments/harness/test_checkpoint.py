@@ -143,7 +143,8 @@ def test_of_a_damaged_one_the_one_before_is_used(damage: Callable[[Path], None],
     assert line.startswith("The checkpoint of step 2 is damaged (")
     assert line.endswith("); it is put aside.")
     assert "\n" not in line
-    # It is out of the way, and its step can be saved anew.
+    # It is out of the way, but not lost, and its step can be saved anew.
+    assert sorted(path.name for path in folder.iterdir()) == ["1", "damaged-2"]
     again.save(checkpoint_of(2, 3))
     assert_equal(again.restore(like(), refuse), checkpoint_of(2, 3))
     again.close()

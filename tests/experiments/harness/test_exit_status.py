@@ -114,7 +114,9 @@ def test_help_that_nobody_reads_ends_in_one_line(sink: str) -> None:
 
 
 @pytest.mark.parametrize("status", [0, 2, 130, 143])
-def test_a_program_ends_with_its_status_and_all_that_it_said(status: int) -> None:
+def test_a_program_ends_with_its_status_and_all_that_it_said(status: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    # With it nothing would wait to be written.
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
     code = f"import sys; from experiments.harness import program; print('said'); program.leave({status})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert (done.returncode, done.stdout, done.stderr) == (status, "said\n", "")
