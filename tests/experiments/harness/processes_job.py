@@ -21,7 +21,7 @@ from experiments.harness.processes import activity, judgement
 from experiments.harness.processes.agreement import in_all, require_same, spoken_by_the_first
 from experiments.harness.processes.join import join
 
-STEP = 5
+PROCESSES, STEP = 2, 5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,8 +34,6 @@ class Config:
     """The number of this process."""
     distributed: bool = False
     """As in the main job."""
-    count: int = 2
-    """How many processes there are."""
     steps: int = 10_000
     """How many steps to do."""
     event: Literal[
@@ -74,11 +72,11 @@ def work(cfg: Config, console: Console) -> None:
     """Sum."""
     judgement.STUCK_AFTER = cfg.stuck_after
     jax.config.update("jax_num_cpu_devices", 1)
-    join(cfg.address, cfg.count, cfg.process)
+    join(cfg.address, PROCESSES, cfg.process)
     require_same({"--steps": cfg.steps})
     sharding = NamedSharding(Mesh(np.array(jax.devices()), ("d",)), PartitionSpec("d"))
-    x = jax.make_array_from_callback((cfg.count,), sharding, lambda index: np.ones(cfg.count, np.float32)[index])
-    add = jax.jit(lambda x: (x + x.sum()) / (cfg.count + 1), out_shardings=sharding)
+    x = jax.make_array_from_callback((PROCESSES,), sharding, lambda index: np.ones(PROCESSES, np.float32)[index])
+    add = jax.jit(lambda x: (x + x.sum()) / (PROCESSES + 1), out_shardings=sharding)
     for step in range(cfg.steps):
         activity.begin()
         x = jax.block_until_ready(add(x))

@@ -143,7 +143,8 @@ def test_of_a_damaged_one_the_one_before_is_used(damage: Callable[[Path], None],
     assert line.startswith("The checkpoint of step 2 is damaged (")
     assert line.endswith("); it is put aside.")
     assert "\n" not in line
-    # It is out of the way, and its step can be saved anew.
+    # It is out of the way, but not lost, and its step can be saved anew.
+    assert sorted(path.name for path in folder.iterdir()) == ["1", "damaged-2"]
     again.save(checkpoint_of(2, 3))
     assert_equal(again.restore(like(), refuse), checkpoint_of(2, 3))
     again.close()
@@ -226,28 +227,27 @@ def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
         Checkpoints(tmp_path / "file" / "checkpoints", SETTINGS)
 
 
+FULL = r"\(No space left on device\); make room there, or name another --out\.$"
+
+
 @pytest.mark.parametrize(
-    "error",
-    [OSError(28, "No space left on device"), ValueError("RESOURCE_EXHAUSTED: a\nb [os_error_code='28']")],
-    ids=["of the system", "of the storage"],
+    ("error", "words"),
+    [
+        (OSError(28, "No space left on device"), FULL),
+        # As the storage below Orbax says it, and what it says where a folder is deleted while it is written to.
+        (ValueError("RESOURCE_EXHAUSTED: a\nb [os_error_code='28']"), FULL),
+        (ValueError("NOT_FOUND: Error writing a/0\nin a database"), r"\(not found\); name another --out\.$"),
+    ],
+    ids=["full", "full, of the storage", "deleted, of the storage"],
 )
-def test_a_full_disk_is_one_line(saved: Checkpoints, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+def test_what_cannot_be_written_is_one_line(
+    saved: Checkpoints, monkeypatch: pytest.MonkeyPatch, error: Exception, words: str
+) -> None:
     def fail(*args: Any, **options: Any) -> None:
         raise error
 
     monkeypatch.setattr(saved._manager, "save", fail)
-    with pytest.raises(UserError, match=r"could not be written \(No space left on device\); make room .* --out\.$"):
-        saved.save(checkpoint_of(1))
-
-
-def test_what_the_storage_has_met_is_one_line(saved: Checkpoints, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As where a folder is deleted while it is written to."""
-
-    def fail(*args: Any, **options: Any) -> None:
-        raise ValueError("NOT_FOUND: Error writing a/0\nin a database")
-
-    monkeypatch.setattr(saved._manager, "save", fail)
-    with pytest.raises(UserError, match=r"could not be written \(not found\); name another --out\.$"):
+    with pytest.raises(UserError, match=f"checkpoints could not be written {words}"):
         saved.save(checkpoint_of(1))
 
 

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.sources import ROOT
+
 PROGRAM = """
 import jax
 from experiments.harness.compilation import cache_compilations
@@ -18,8 +20,7 @@ print(jax.config.jax_persistent_cache_min_compile_time_secs)
 def chosen(environment: dict[str, str]) -> list[str]:
     """What a fresh process chooses: the folder, and of which programs on."""
     command = [sys.executable, "-c", PROGRAM]
-    root = Path(__file__).parents[3]
-    run = subprocess.run(command, env=environment, cwd=root, capture_output=True, text=True, check=True)
+    run = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=True)
     assert run.stderr == ""
     return run.stdout.splitlines()
 

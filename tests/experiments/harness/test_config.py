@@ -115,11 +115,13 @@ def test_numbers_have_bounds() -> None:
         config.require_at_most("--seed", 10, 9)
 
 
-def test_a_writable_folder_is_made_and_left_empty(tmp_path: Path) -> None:
-    config.require_writable("--out", tmp_path / "a" / "b")
-    occupied.leave_all()
-    assert list((tmp_path / "a" / "b").iterdir()) == []
-    config.require_writable("--out", tmp_path / "a" / "b")
+def test_a_writable_folder_is_made_occupied_and_left_empty(tmp_path: Path) -> None:
+    folder = tmp_path / "a" / "b"
+    for _ in range(2):
+        config.require_writable("--out", folder)
+        assert [path.name for path in folder.iterdir()] == [".running"]
+        occupied.leave_all()
+        assert list(folder.iterdir()) == []
 
 
 @pytest.mark.parametrize(("name", "reason"), [("file", "File exists"), ("file/below", "Not a directory")])

@@ -1,6 +1,7 @@
 """Which devices share each batch: what the flags stand for, and what is said where they can't be right."""
 
 import re
+from types import SimpleNamespace
 from typing import Any
 
 import jax
@@ -66,17 +67,12 @@ def test_a_mesh_has_the_first_devices(count: int) -> None:
     assert (list(mesh.devices), mesh.axis_types) == (jax.devices()[:count], (jax.sharding.AxisType.Auto,))
 
 
-class Device:
-    def __init__(self, process_index: int) -> None:
-        self.process_index = process_index
-
-
 @pytest.fixture
 def cluster(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two processes of four devices each, which come in turns."""
     monkeypatch.setattr(jax, "process_count", lambda: 2)
     monkeypatch.setattr(jax, "device_count", lambda: 8)
-    monkeypatch.setattr(jax, "devices", lambda: [Device(number % 2) for number in range(8)])
+    monkeypatch.setattr(jax, "devices", lambda: [SimpleNamespace(process_index=number % 2) for number in range(8)])
     monkeypatch.setattr(subject, "mesh_over", lambda devices: [device.process_index for device in devices])
 
 
@@ -125,7 +121,7 @@ def test_the_processes_must_divide_the_batch(monkeypatch: pytest.MonkeyPatch) ->
         Devices(distributed=True).mesh(64)
 
 
-def test_the_flags_reach_jax(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_flags_say_how_to_join(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[Any] = []
     monkeypatch.setattr(subject, "join", lambda *args: calls.append(args))
     for flags in ({"distributed": True}, CLUSTER):
@@ -133,14 +129,30 @@ def test_the_flags_reach_jax(monkeypatch: pytest.MonkeyPatch) -> None:
     assert calls == [(None, None, None), ("host:1234", 2, 1)]
 
 
-def test_without_a_cluster_it_is_said_what_to_give(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("address", "error", "words"),
+    [
+        (
+            None,
+            ValueError("coordinator_address should be defined."),
+            "`--distributed` needs SLURM, Open MPI, Kubernetes or a TPU pod around it, and found none; give "
+            "--coordinator-address, --process-count and --process-id.",
+        ),
+        (
+            "host:1",
+            jax.errors.JaxRuntimeError("UNKNOWN: Failed to start"),
+            "`--coordinator-address` must be where process 0 can listen, got host:1 (UNKNOWN: Failed to start); name a "
+            "free port.",
+        ),
+    ],
+    ids=["no cluster", "no port"],
+)
+def test_who_cannot_join_is_told_what_to_give(
+    address: str | None, error: Exception, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def initialize(*args: Any, **options: Any) -> None:
-        raise ValueError("coordinator_address should be defined.")
+        raise error
 
     monkeypatch.setattr(jax.distributed, "initialize", initialize)
-    with pytest.raises(UserError) as raised:
-        join.join(None, None, None)
-    assert str(raised.value) == (
-        "`--distributed` needs SLURM, Open MPI, Kubernetes or a TPU pod around it, and found none; give "
-        "--coordinator-address, --process-count and --process-id."
-    )
+    with pytest.raises(UserError, match=f"^{re.escape(words)}$"):
+        join.join(address, None, None)

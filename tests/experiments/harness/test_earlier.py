@@ -84,8 +84,8 @@ def test_a_file_in_the_place_of_a_run_is_named(tmp_path: Path, flags: Any) -> No
         require(tmp_path, "a", **flags)
 
 
-@pytest.mark.parametrize("killed_after", [0, 1, 2])
-def test_a_link_to_a_folder_leads_to_the_new_run(tmp_path: Path, killed_after: int) -> None:
+@pytest.mark.parametrize("killed_after", [None, 1, 2])
+def test_a_link_to_a_folder_leads_to_the_new_run(tmp_path: Path, killed_after: int | None) -> None:
     disk, link = tmp_path / "disk" / "runs", tmp_path / "a"
     a_run(disk, SETTINGS, 300)
     link.symlink_to(disk)

@@ -44,7 +44,7 @@ def test_after_ctrl_c_only_what_can_be_resumed_is_said_to_be(config_class, words
 
 
 @pytest.mark.parametrize("error", [UserError("it is refused"), None])
-def test_a_signal_while_the_program_ends_is_no_traceback(error, monkeypatch, capsys):
+def test_a_signal_while_the_program_ends_is_no_traceback(error, monkeypatch):
     def work(*_):
         if error:
             raise error
@@ -114,9 +114,11 @@ def test_help_that_nobody_reads_ends_in_one_line(sink: str) -> None:
 
 
 @pytest.mark.parametrize("status", [0, 2, 130, 143])
-def test_a_program_ends_with_its_status_and_all_that_it_said(status: int) -> None:
+def test_a_program_ends_with_its_status_and_all_that_it_said(status: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    # With it nothing would wait to be written.
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
     code = f"import sys; from experiments.harness import program; print('said'); program.leave({status})"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert (done.returncode, done.stdout, done.stderr) == (status, "said\n", "")
 
 
@@ -133,7 +135,6 @@ def test_a_signal_after_the_end_changes_nothing(number: int) -> None:
 def test_ctrl_c_leaves_at_once() -> None:
     # Whatever waits for the interpreter's end, such as threads at work, must not be waited for.
     code = "import atexit; from experiments.harness import program; atexit.register(print, 'late'); program.leave({})"
-    said = [
-        subprocess.run([sys.executable, "-c", code.format(s)], capture_output=True, text=True).stdout for s in (0, 130)
-    ]
+    commands = [[sys.executable, "-c", code.format(status)] for status in (0, 130)]
+    said = [subprocess.run(command, capture_output=True, text=True, cwd=ROOT).stdout for command in commands]
     assert said == ["late\n", ""]

@@ -71,8 +71,8 @@ def test_a_link_laid_where_the_file_is_made_is_not_written_through(
     victim.write_text("kept")
     # Even where the name is known; one by the number of the process was.
     monkeypatch.setattr(secrets, "token_hex", lambda _: "token")
-    for number in ("token", str(os.getpid())) if name == "token" else (str(os.getpid()),):
-        (tmp_path / f".x.{number}.partial.json").symlink_to(victim)
+    part = "token" if name == "token" else f"{os.getpid()}"
+    (tmp_path / f".x.{part}.partial.json").symlink_to(victim)
     if name == "token":
         with pytest.raises(UserError, match=r"x\.json could not be written \(File exists\)"):
             files.write_text(path, "new")

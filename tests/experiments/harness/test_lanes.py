@@ -1,7 +1,9 @@
 """Work at once returns what it returns one after the other."""
 
 import threading
+import time
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -24,14 +26,15 @@ def test_an_error_reaches_the_caller() -> None:
         lanes.map_lanes(lambda a: 1 // a, [1, 0, 2])
 
 
-def test_all_lanes_share_one_compilation() -> None:
-    traces = []
+def test_all_lanes_share_one_compilation(monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled, compile_lowered = [], jax.stages.Lowered.compile
 
-    @lanes.compile_once
-    def square(x):
-        traces.append(1)
-        return x * x
+    def compile_slowly(lowered):
+        compiled.append(1)
+        time.sleep(0.1)  # So that another lane comes meanwhile.
+        return compile_lowered(lowered)
 
-    found = lanes.map_lanes(square, [jnp.float32(i) for i in range(8)])
+    monkeypatch.setattr(jax.stages.Lowered, "compile", compile_slowly)
+    found = lanes.map_lanes(lanes.compile_once(jnp.square), [jnp.float32(i) for i in range(8)])
     np.testing.assert_array_equal(found, np.arange(8) ** 2)
-    assert len(traces) == 1
+    assert len(compiled) == 1

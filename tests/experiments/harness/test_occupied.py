@@ -29,6 +29,12 @@ occupied.leave_all()
 """
 
 
+@pytest.fixture(autouse=True)
+def _free() -> Iterator[None]:
+    yield
+    occupied.leave_all()
+
+
 @pytest.fixture
 def other(tmp_path: Path) -> Iterator["subprocess.Popen[str]"]:
     """Another process that has taken the folder, and gives it back at the end of its input."""
@@ -52,12 +58,6 @@ def test_several_threads_hold_a_deleted_folder(tmp_path: Path) -> None:
                 done.result()
         assert (folder / ".running").exists()
         occupied.leave_all()
-
-
-@pytest.fixture(autouse=True)
-def _free() -> Iterator[None]:
-    yield
-    occupied.leave_all()
 
 
 def test_a_second_process_is_told_who_has_it(other: "subprocess.Popen[str]", tmp_path: Path) -> None:

@@ -125,7 +125,7 @@ def test_the_bar_is_gone_at_the_end() -> None:
     with progress(console, "mlp", 10) as step:
         step(10)
     # Its line is erased and the cursor is shown again.
-    assert "\x1b[2K" in file.getvalue().split("10/10")[-1]
+    assert "\x1b[2K" in file.getvalue().split("/10")[-1]
     assert "\x1b[?25h" in file.getvalue()
 
 
@@ -134,6 +134,8 @@ def test_a_terminal_stays_usable_after_ctrl_c() -> None:
     with pytest.raises(KeyboardInterrupt), progress(console, "mlp", 10):
         raise KeyboardInterrupt
     assert file.getvalue().rfind("\x1b[?25h") > file.getvalue().rfind("\x1b[?25l") >= 0
+    # Nor does the bar stay, which was not told of its end.
+    assert "\x1b[2K" in file.getvalue().split("/10")[-1]
 
 
 @pytest.mark.parametrize(

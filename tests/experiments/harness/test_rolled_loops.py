@@ -3,11 +3,11 @@
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 from experiments.harness import rolled_loops
+from tests.sources import ROOT
 
 
 @pytest.mark.parametrize("own", ["", "--xla_dump_to=/nowhere", "--xla_backend_extra_options=xla_cpu_optimize_for_size"])
@@ -28,5 +28,5 @@ leave_loops_rolled()
 print(jax.jit(lambda x: 2 * x).lower(jax.numpy.ones(3)).compile()(jax.numpy.ones(3)).sum())
 """
     command = [sys.executable, "-c", program]
-    run = subprocess.run(command, cwd=Path(__file__).parents[3], capture_output=True, text=True, check=True)
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     assert (run.stdout, run.stderr) == ("6.0\n", "")

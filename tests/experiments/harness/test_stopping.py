@@ -23,12 +23,10 @@ def stay():
 NUMBERS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 
 
-def end(code: str, *numbers: int, pause: float = 0.0, **options: object) -> tuple[int, str, float]:
+def end(code: str, *numbers: int, pause: float = 0.0) -> tuple[int, str, float]:
     """The status, what was said at the end, and the seconds from the first signal on."""
     command = [sys.executable, "-c", HEAD + code]
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT, **options
-    ) as process:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "here\n"
         begun = time.monotonic()
@@ -48,18 +46,6 @@ def test_before_there_is_anything_to_lose_it_ends_at_once(number: int) -> None:
     assert (status, said) == (128 + number, "\nStopped. Nothing was begun yet.\n")
 
 
-WORK = """
-stopping.PATIENCE = 40
-stopping.begin("To go on: again.")
-try:
-    stay()
-except stopping.Interrupted:
-    time.sleep(0.5)  # It is given the time that it needs.
-    print("tidied up", stopping.asked(), file=sys.stderr)
-    sys.exit(128 + stopping.asked())
-"""
-
-
 # The handler takes its time for the last line, and the listener hears nothing.
 SLOW = """
 import os
@@ -77,6 +63,18 @@ def test_a_second_signal_at_the_last_line_does_not_hold_the_end() -> None:
     status, said, _ = end(SLOW, signal.SIGTERM, signal.SIGINT, pause=0.2)
     assert status in (130, 143)
     assert "Stopped. Nothing was begun yet." in said
+
+
+WORK = """
+stopping.PATIENCE = 40
+stopping.begin("To go on: again.")
+try:
+    stay()
+except stopping.Interrupted:
+    time.sleep(0.5)  # It is given the time that it needs.
+    print("tidied up", stopping.asked(), file=sys.stderr)
+    sys.exit(128 + stopping.asked())
+"""
 
 
 @pytest.mark.parametrize("number", NUMBERS)
@@ -99,9 +97,7 @@ def test_work_that_goes_on_is_ended_after_a_while() -> None:
 
 
 def test_a_second_signal_ends_at_once() -> None:
-    status, said, seconds = end(
-        DEAF.replace("stopping.begin", "stopping.PATIENCE = 40; stopping.begin"), 15, 15, pause=0.2
-    )
+    status, said, seconds = end("stopping.PATIENCE = 40" + DEAF, signal.SIGTERM, signal.SIGTERM, pause=0.2)
     assert (status, said) == (143, "\nStopped. To go on: again.\n")
     assert seconds < 30
 

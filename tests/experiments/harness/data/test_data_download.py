@@ -1,8 +1,6 @@
 """The official download: a file arrives, or the reason is told, soon where nothing is sent."""
 
-import http.server
 import socket
-import threading
 import time
 import urllib.error
 import urllib.request
@@ -14,6 +12,7 @@ import pytest
 from experiments.harness.data import download, patience
 from experiments.harness.data.errors import DamagedDataError, SourceError
 from experiments.harness.data.registry import OfficialFile
+from tests.experiments.harness.data.server import Handler, serving
 
 CONTENT = bytes(range(256)) * 1000
 
@@ -24,7 +23,7 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(patience, "STALL_SECONDS", 600.0)
 
 
-class Handler(http.server.BaseHTTPRequestHandler):
+class Source(Handler):
     """Serves `CONTENT`, badly if the path asks for it."""
 
     def do_GET(self) -> None:
@@ -43,23 +42,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
         else:
             self.wfile.write(CONTENT)
 
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-        pass
-
-
-class Server(http.server.ThreadingHTTPServer):
-    daemon_threads = True
-
-    def handle_error(self, request: object, client_address: object) -> None:
-        pass  # A client that gives up breaks the connection.
-
 
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
-    with Server(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
+    with serving(Source) as address:
+        yield address
 
 
 @contextmanager

@@ -16,7 +16,8 @@ import pytest
 
 from experiments.harness.data import Mnist, arrays, kept, load_kept, load_mnist, loading, tfds_writer
 from experiments.harness.data.tfds_reader import FOLDER, read_prepared
-from tests.experiments.harness.data.data_stand_in import md5s, stand_in
+from tests.experiments.harness.data.data_stand_in import assert_same, md5s, stand_in
+from tests.sources import ROOT
 
 FULL = "No space left on device"
 
@@ -56,8 +57,7 @@ def disk(tmp_path: Path) -> Iterator[Callable[..., Path]]:
 def load(source: Callable[..., Mnist] = load_mnist) -> list[str]:
     """Loads the data, which must be the right ones, and returns what was reported but for the source tried."""
     lines: list[str] = []
-    for left, right in zip(source(None, report=lines.append), stand_in(), strict=True):
-        np.testing.assert_array_equal(left, right)
+    assert_same(source(None, report=lines.append), stand_in())
     assert not any("\n" in line for line in lines)
     return [line for line in lines if not line.startswith("MNIST: trying ")]
 
@@ -160,7 +160,8 @@ def test_a_folder_that_is_deleted_meanwhile(
         if moment == "before it is renamed":
             read_prepared(folder)
         shutil.rmtree(tmp_path / "tfds")
-        read_prepared(folder) if moment == "before it is read back" else None
+        if moment == "before it is read back":
+            read_prepared(folder)
 
     monkeypatch.setattr(tfds_writer, "_examples", vanish)
     if moment.startswith("before"):
@@ -183,9 +184,7 @@ def test_a_process_of_its_own_says_no_more(disk: Callable[..., Path]) -> None:
         "loading._keep(stand_in(), pathlib.Path(sys.argv[1]), damaged=False, report=print)\n"
     )
     folder = disk("size=100k") / "tfds"
-    run = subprocess.run(
-        [sys.executable, "-c", program, str(folder)], cwd=Path(__file__).parents[4], capture_output=True, text=True
-    )
+    run = subprocess.run([sys.executable, "-c", program, str(folder)], cwd=ROOT, capture_output=True, text=True)
     assert (run.returncode, run.stdout, run.stderr) == (0, not_kept(folder / FOLDER, FULL) + "\n", "")
 
 

@@ -29,5 +29,7 @@ def test_everything_is_heard_afterwards(capfd: pytest.CaptureFixture[str], caplo
         raise KeyError("passes")
     with pytest.warns(UserWarning, match="warned"):
         speak()
-    assert capfd.readouterr().out == "printed\n"
+    out, err = capfd.readouterr()
+    assert out == "printed\n"
+    assert "printed\n" in err
     assert [(record.levelno, record.message) for record in caplog.records] == [(logging.WARNING, "logged")]

@@ -90,7 +90,7 @@ def test_what_a_killed_process_has_left_is_removed(folder: Path, whole: Path) ->
 EDITS: dict[str, Callable[[list[str]], list[str]]] = {
     "all lost": lambda _: [],
     "one lost": lambda lines: lines[1:],
-    "two swapped": lambda lines: [lines[2], *lines[1:2], lines[0], *lines[3:]],
+    "two swapped": lambda lines: [lines[2], lines[1], lines[0], *lines[3:]],
     "one doubled": lambda lines: [lines[0], *lines],
     "another digit": lambda lines: [lines[0].replace('"w": ', '"w": 1'), *lines[1:]],
     "another step": lambda lines: [lines[0].replace("100", "200"), *lines[1:]],

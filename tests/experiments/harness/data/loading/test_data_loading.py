@@ -52,7 +52,7 @@ def test_the_variable_names_a_folder(
 
 
 SHA256 = "[0-9a-f]{{64}}"
-FAULTS: dict[str, tuple[Callable[[Path], None], str]] = {
+FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
     "missing": (lambda path: path.unlink(), r"{name} \([\d,]+ bytes\) is missing in .*: add this file"),
     "truncated": (
         lambda path: os.truncate(path, 20),
@@ -63,7 +63,7 @@ FAULTS: dict[str, tuple[Callable[[Path], None], str]] = {
         f"the file {{name}} has SHA-256 {SHA256}, expected {SHA256}: fetch",
     ),
     "unreadable": (
-        lambda path: (path.unlink(), path.mkdir())[1],
+        lambda path: (path.unlink(), path.mkdir()),
         r"the file {name} cannot be read \(.*\): mend",
     ),
 }

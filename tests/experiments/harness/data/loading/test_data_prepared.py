@@ -1,7 +1,6 @@
 """The prepared data set: what it holds, and that a damaged or half written one is never trusted."""
 
 import os
-import struct
 import subprocess
 import sys
 from collections.abc import Callable
@@ -22,6 +21,8 @@ from tests.experiments.harness.data.data_stand_in import (
     md5s,
     refuse,
 )
+from tests.experiments.harness.data.prepared import write
+from tests.sources import ROOT
 
 
 def test_the_prepared_data_set_has_the_official_features(mnist: Mnist, data_dir: Path) -> None:
@@ -77,7 +78,7 @@ def test_a_data_set_of_other_images_is_damaged(mnist: Mnist, data_dir: Path, mon
         read_prepared(data_dir)
 
 
-def test_a_data_set_that_tensorflow_prepared_is_read(mnist: Mnist, data_dir: Path) -> None:
+def test_a_data_set_in_tfrecord_is_read(mnist: Mnist, data_dir: Path) -> None:
     tfds_writer.prepare(mnist, data_dir, replace=False)
     import tensorflow_datasets as tfds
 
@@ -86,8 +87,7 @@ def test_a_data_set_that_tensorflow_prepared_is_read(mnist: Mnist, data_dir: Pat
     for split, shard in (("train", TRAIN_SHARD), ("test", TEST_SHARD)):
         source = builder.as_data_source(split, deserialize_method=raw)
         records = source.__getitems__(range(len(source)))
-        framed = (struct.pack("<QI", len(record), 0) + record + bytes(4) for record in records)
-        (data_dir / FOLDER / shard.replace("array_record", "tfrecord")).write_bytes(b"".join(framed))
+        write(data_dir / FOLDER / shard.replace("array_record", "tfrecord"), records)
         (data_dir / FOLDER / shard).unlink()
     info = data_dir / FOLDER / "dataset_info.json"
     info.write_text(info.read_text().replace("array_record", "tfrecord"))
@@ -130,11 +130,11 @@ def test_a_full_disk_costs_only_the_keeping(
 def test_a_data_set_that_reads_back_differently_is_not_kept(
     mnist: Mnist, folder: Path, data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write = tfds_writer._write
+    usual = tfds_writer._write
     monkeypatch.setattr(
         tfds_writer,
         "_write",
-        lambda mnist, path: (write(mnist, path), flip(path / FOLDER / TRAIN_SHARD, 30_000)),
+        lambda mnist, path: (usual(mnist, path), flip(path / FOLDER / TRAIN_SHARD, 30_000)),
     )
     lines: list[str] = []
     assert_same(load_mnist(folder, lines.append), mnist)
@@ -151,8 +151,7 @@ def test_a_killed_preparation_leaves_nothing_that_is_trusted(mnist: Mnist, folde
         "mnist = Mnist(*(np.zeros(shape, np.uint8) for shape in ([60, 28, 28], [60], [10, 28, 28], [10])))\n"
         "tfds_writer.prepare(mnist, pathlib.Path(sys.argv[1]), replace=False)\n"
     )
-    root = Path(__file__).parents[5]
-    run = subprocess.run([sys.executable, "-c", program, str(data_dir)], cwd=root, check=False)
+    run = subprocess.run([sys.executable, "-c", program, str(data_dir)], cwd=ROOT, check=False)
     assert run.returncode == 9
     assert [path.name.startswith("incomplete.") for path in data_dir.iterdir()] == [True]
     assert_same(load_mnist(folder, ignore), mnist)
