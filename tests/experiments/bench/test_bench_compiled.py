@@ -104,7 +104,7 @@ def test_the_first_line_and_the_files(tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.slow
-def test_the_nets_of_the_main_job_take_a_step(tmp_path, monkeypatch):
+def test_ten_seeds_of_a_net_of_the_tutorial_take_a_step():
     """Here on this machine, and not for an accelerator."""
     draw = np.random.default_rng(0).integers
     rows = {row: (step, arguments) for row, step, arguments in nets.mnist_nets()}
