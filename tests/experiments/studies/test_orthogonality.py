@@ -1,4 +1,4 @@
-"""The study of orthogonality, small: narrower nets of half the layers, and twice the tolerance."""
+"""The study of orthogonality, small: narrower nets of half the layers, and a tolerance of 0.05."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The study of rank, on fewer seeds and 150 layers, since only few are left then."""
+"""The study of rank, small: 4 seeds, 150 layers, and a little more room for each number."""
 
 import json
 from pathlib import Path
