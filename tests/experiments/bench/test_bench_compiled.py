@@ -87,6 +87,10 @@ def test_tables():
     text = report.tables(made_up(100))
     assert "forward: cycles of ours / others" in text
     assert "| geometric mean |  | 0.50 |\n| worst of 1 MB or more |  | 1.00 |" in text
+    # The worst of the large data alone, and cycles only where all have them.
+    small, large = made_up(0)
+    assert report.ratio_table("", [small | {"size": 2**20}, large | {"size": 400}]).rows[-1][-1] == "0.50"
+    assert report.decisive({"jaxbn": numbers(1, 5), "linen": numbers(1, 0)}) == "bytes"
     table = report.nets_table("resnet18", {"linen": numbers(2e9, 0)})
     assert "| linen | 2.000 |  | 3 | 0.000 | 9 | 0.50 | 0.25 | 1.00 |" in markdown([table])
 
