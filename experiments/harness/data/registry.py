@@ -25,7 +25,6 @@ class OfficialFile(NamedTuple):
 def official_files() -> list[OfficialFile]:
     """Returns the four official files in the order of `NAMES`, looked up in TFDS."""
     with silence():
-        import tensorflow_datasets  # noqa: F401
         from tensorflow_datasets.image_classification.mnist import MNIST
 
         # By name, not by address, so that MNIST.URL may name a mirror.

@@ -1,6 +1,6 @@
 """A prepared TFDS data directory, read without TensorFlow and put back into the official order.
 
-The reader of TFDS would import what modules `features.json` names, so that only its hash and its messages are used.
+The reader of TFDS would import whatever modules `features.json` names. So only its hash and its messages are used.
 """
 
 import io
@@ -82,7 +82,8 @@ def _records(folder: Path, info: dict[str, Any], split: str) -> list[bytes]:
         path = folder / f"mnist-{split}.{suffix}-{shard:05}-of-{shards:05}"
         left -= size_at_most(path, left)
         records.extend(read(path))
-        _require_at_most(len(records), split)
+        if len(records) > MOST_IMAGES:
+            raise DamagedDataError(f"{split} has {len(records):,} images, expected at most {MOST_IMAGES:,}")
     return records
 
 
@@ -93,8 +94,3 @@ def _of_tfrecord(path: Path) -> list[bytes]:
 
 def _of_array_record(path: Path) -> list[bytes]:
     return array_record_shard.records(path, MOST_IMAGES, MOST_BYTES)
-
-
-def _require_at_most(images: int, name: str) -> None:
-    if images > MOST_IMAGES:
-        raise DamagedDataError(f"{name} has {images:,} images, expected at most {MOST_IMAGES:,}")

@@ -10,7 +10,7 @@ from typing import Any
 
 from experiments.harness.processes import words
 
-# What is left of it where JAX then ends by SIGSEGV instead of raising an error.
+# JAX's words where it can't listen, and then ends by SIGSEGV instead of raising an error.
 _NO_PORT = "Failed to add port to server"
 _STATUS_OF_JAX = re.compile(r"absl::Status: (.*)")
 
@@ -27,7 +27,7 @@ class Heard:
         self._saved: tuple[str, int] | None = None
 
     def take(self, messages: Iterable[str]) -> None:
-        """Take in all messages until the line ends."""
+        """Take in all messages until the link breaks."""
         for text in messages:
             if text.endswith("\n"):  # The last one may have been cut off.
                 self._take(json.loads(text))
@@ -37,7 +37,15 @@ class Heard:
         self.reason = self.reason or words.gone(self._name(), seconds)
 
     def explain(self, number: int, said: str) -> bool:
-        """Find why a signal has ended the child, whose C++ has said so much; whether that is all that can be known."""
+        """Find why a signal has ended the child.
+
+        Args:
+            number: of the signal.
+            said: what C++ has printed before.
+
+        Returns:
+            Whether `said` told the reason; if not, the user has to see it too.
+        """
         status = _STATUS_OF_JAX.search(said)
         now = words.clock()
         if self.joining and _NO_PORT in said:

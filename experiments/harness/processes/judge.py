@@ -10,8 +10,9 @@ from typing import NamedTuple
 
 from experiments.harness.processes import judgement, words
 
-# Seconds.
+# Seconds until it is said whom the others wait for.
 _PATIENCE = 10.0
+# Seconds that a turn of the clock counts at most.
 _LONGEST_TURN = 3.0
 
 

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from experiments.bench.ahead_of_time import program as hlo
 from experiments.bench.ahead_of_time import targets
 
@@ -60,6 +62,29 @@ def test_a_fusion_reads_all_that_someone_needs():
     assert [(m.read, m.written) for m in found.moved] == [(400, 12)]
 
 
+@pytest.mark.parametrize(
+    ("inside", "read"),
+    [
+        # Two slices of one array are no more than the array.
+        (["%s = f32[60]{0} slice(%a)", "%t = f32[60]{0} slice(%a)", "ROOT %o = f32[60]{0} add(%s, %t)"], 400),
+        (["%s = f32[6]{0} slice(%a)", "%t = f32[6]{0} slice(%a)", "ROOT %o = f32[6]{0} add(%s, %t)"], 48),
+        # What is only converted is needed all the same.
+        (["ROOT %o = bf16[100]{0} convert(%a)"], 400),
+    ],
+)
+def test_a_fusion_reads_nothing_twice_and_nothing_for_free(inside, read):
+    found = program(
+        ["%a.1 = f32[100]{0} parameter(0)", "ROOT %f = f32[6]{0} fusion(%a.1), kind=kLoop, calls=%inside"],
+        ("%inside", ["%a = f32[100]{0} parameter(0)", *inside]),
+    )
+    assert [m.read for m in found.moved] == [read]
+
+
+def test_a_slice_outside_of_a_fusion_reads_what_it_writes():
+    found = program(["%p = f32[100]{0} parameter(0)", "ROOT %s = f32[2]{0} slice(%p), slice={[0:2]}"])
+    assert [(m.read, m.written) for m in found.moved] == [(8, 8)]
+
+
 def test_the_chips_own_memory_is_free():
     found = program(
         [
@@ -68,7 +93,7 @@ def test_the_chips_own_memory_is_free():
             "%d = f32[8]{0:T(128)S(1)} copy-done(%s)",
             "%q = ((f32[8]{0:T(128)}), f32[2]{0:T(128)S(1)}, s32[]{:S(2)}) slice-start(%p), slice={[0:2]}",
             "%e = f32[2]{0:T(128)S(1)} slice-done(%q)",
-            "ROOT %n = f32[8]{0:T(128)} custom-call(%d, %e)",
+            "ROOT %n = (f32[8]{0:T(128)}, u32[4]{0:S(2)}) custom-call(%d, %e)",
         ]
     )
     assert [(m.op, m.read, m.written) for m in found.moved] == [

@@ -87,6 +87,10 @@ def test_tables():
     text = report.tables(made_up(100))
     assert "forward: cycles of ours / others" in text
     assert "| geometric mean |  | 0.50 |\n| worst of 1 MB or more |  | 1.00 |" in text
+    # The worst of the large data alone, and cycles only where all have them.
+    small, large = made_up(0)
+    assert report.ratio_table("", [small | {"size": 2**20}, large | {"size": 400}]).rows[-1][-1] == "0.50"
+    assert report.decisive({"jaxbn": numbers(1, 5), "linen": numbers(1, 0)}) == "bytes"
     table = report.nets_table("resnet18", {"linen": numbers(2e9, 0)})
     assert "| linen | 2.000 |  | 3 | 0.000 | 9 | 0.50 | 0.25 | 1.00 |" in markdown([table])
 
@@ -104,7 +108,7 @@ def test_the_first_line_and_the_files(tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.slow
-def test_the_nets_of_the_main_job_take_a_step(tmp_path, monkeypatch):
+def test_ten_seeds_of_a_net_of_the_tutorial_take_a_step():
     """Here on this machine, and not for an accelerator."""
     draw = np.random.default_rng(0).integers
     rows = {row: (step, arguments) for row, step, arguments in nets.mnist_nets()}

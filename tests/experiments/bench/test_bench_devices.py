@@ -64,7 +64,7 @@ def test_it_measures_both_processes_and_writes_its_tables(tmp_path, capsys):
 
 
 def made_up():
-    """Ours takes 1 ms and the others 2 and 3, and with four devices half of it."""
+    """Ours takes 1 ms and the others 2 and 3, and with four devices a quarter of it."""
     return [
         {"way": name, "devices": number, "layer": layer, "digest": f"{layer != 'linen' or number}"}
         | {"milliseconds": [9.0, t / number, t / number], "seconds": {"forward": 0.1, "forward+backward": t / 4}}

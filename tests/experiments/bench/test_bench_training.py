@@ -3,6 +3,7 @@
 import json
 import re
 
+import jax
 import numpy as np
 import pytest
 
@@ -45,8 +46,6 @@ def test_a_mistake_is_one_line(flags, words, capsys):
 
 @pytest.mark.parametrize("name", RUNS)
 def test_the_nets_of_the_peers_have_the_parameters_of_ours(name):
-    import jax
-
     net = loops.PlainNet(name.startswith("mlp"), name.endswith("-bn"))
     shapes = jax.eval_shape(lambda key: net.init(key, np.zeros((1, 28, 28, 1), np.float32), False), jax.random.key(0))
     ours = jax.eval_shape(

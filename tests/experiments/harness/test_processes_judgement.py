@@ -107,6 +107,11 @@ def test_before_its_first_step_a_process_may_take_as_long_as_it_likes(clock, cap
     assert capsys.readouterr().err == "waiting for process 1 of 2, which has not done its first step\n"
 
 
+def test_nobody_is_told_that_the_others_wait_for_process_0(clock, capsys):
+    assert looks(clock, judge.Judge(2), {0: (7, ("conv", 1)), 1: (8, ("conv", 2))}, seconds=30) == [None] * 30
+    assert capsys.readouterr().err == ""
+
+
 def test_the_verdict_on_who_is_gone_names_the_time(clock):
     court = judge.Judge(3)
     looks(clock, court, {0: (7, None), 1: (7, None), 2: (7, None)}, seconds=5)

@@ -29,3 +29,18 @@ def test_kurtosis_and_what_follows_from_it() -> None:
     assert study.predicted(study.STD, 16, -2) == 0
     # Of Gaussian values E[std] = 1 - 3 / (4 M) to first order.
     np.testing.assert_allclose(study.predicted(study.LEVEL, 100, 0), 1 - 3 / 400)
+
+
+def test_verdicts() -> None:
+    def holds(off: float, wrong: int) -> list[bool]:
+        """Where so many features are off by 6 %, and the others by so many times what is granted, but for M = 8."""
+        ratios = {}
+        for kind, percent in study.PERCENT.items():
+            ratios[kind] = np.full((len(study.SIZES), 2, 100), 1 + off * percent / 100)
+            ratios[kind][..., :wrong] = 1.06
+            ratios[kind][0] = 9
+        return [verdict.holds for verdict in study.judge(ratios)]
+
+    assert holds(0.9, 5) == [True] * 15 + [True] * 2
+    assert holds(1.1, 5) == [False] * 15 + [True] * 2
+    assert holds(0.9, 6) == [True] * 15 + [False] * 2

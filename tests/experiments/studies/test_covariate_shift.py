@@ -23,7 +23,7 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.slow
 def test_with_batch_norm_sigmoids_learn_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """60 steps at rate 0.1, one seed: the same net, whose last sigmoids see no difference between images without."""
+    """The study's net, 60 steps at rate 0.1, one seed; without, all images look alike to its last sigmoids."""
     monkeypatch.setattr(training, "STEPS_PER_DISPATCH", 60)
     data = classifier.on_device(*runs.all_examples(stand_in.load_prototypes()))
     experiment, states = Experiment([0], 60, data, make_console()), list[training.TrainState]()

@@ -3,6 +3,10 @@
 Deeper than the study, and fitted to the first layers: a wrong derivative of the mean shows the more the deeper it is.
 """
 
+import json
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -31,3 +35,15 @@ def test_verdicts() -> None:
     np.testing.assert_allclose(study.factors(norms, 5, 16), growth[study.RELU], rtol=1e-6)
     assert all(verdict.holds for verdict in study.judge(growth))
     assert not any(verdict.holds for verdict in study.judge({name: 2.1 - of for name, of in growth.items()}))
+
+
+@pytest.mark.slow
+def test_a_run_writes_its_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def squared_norms(_seed: int, activation: str, batch: int, _width: int, layers: int) -> Any:
+        return study.predicted(activation, batch) ** -np.arange(layers)
+
+    monkeypatch.setattr(study, "squared_norms", squared_norms)
+    assert study.main(["--seeds", "2", "--out", str(tmp_path)]) == 0
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert [verdict["holds"] for verdict in summary["verdicts"]] == [True] * 9
+    assert (tmp_path / "gradient_explosion.png").stat().st_size > 10_000

@@ -34,7 +34,7 @@ def experiment(steps: int) -> Experiment:
 
 @pytest.mark.slow
 def test_batch_norm_bears_four_times_the_rate(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of the same net; 50 steps of 20 images, two seeds, and as rates the bounds that show it alone."""
+    """The study's net, 50 steps of 20 images, two seeds, and no more rates than it takes to show it."""
     monkeypatch.setattr(training, "STEPS_PER_DISPATCH", 50)
     of_steps = experiment(50)
     for kind, rates, expected in (

@@ -29,3 +29,11 @@ def test_who_is_apart() -> None:
     np.testing.assert_allclose(cluster, [0.8, 1])
     np.testing.assert_allclose(study.of_pairs(together), 0.5)
     np.testing.assert_allclose(study.predicted(32), 0.302, atol=5e-4)
+
+
+@pytest.mark.parametrize(
+    ("odd", "cluster", "kept", "holds"), [(0.01, 0.9, 0.32, True), (0.01, 0.9, 0.284, True), (0.011, 0.89, 0.28, False)]
+)
+def test_verdicts(odd: float, cluster: float, kept: float, holds: bool) -> None:
+    verdicts = study.judge(*(np.array([value]) for value in (odd, cluster, kept)))
+    assert [verdict.holds for verdict in verdicts] == [holds] * 3

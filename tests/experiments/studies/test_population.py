@@ -3,11 +3,13 @@
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from experiments.harness import training
 from experiments.harness.console import make_console
 from experiments.studies.population import __main__ as study
 from experiments.studies.population import measure
@@ -35,6 +37,38 @@ def test_all_images_cost_nothing_in_whatever_order() -> None:
         # 130 images are all of them; one of 120 test images may be on the edge between two classes.
         assert np.abs(cost[1]).max() <= 100 / 120 + 1e-6
     assert np.abs(costs["dense"][0]).max() > 1
+
+
+def test_whose_weights_and_statistics_are_scored(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of states with the weights 0, 3 and 9; the mean of the last two is 6."""
+    experiment: Any = Experiment([0], 3, None, make_console())  # type: ignore[arg-type]
+    states = [training.TrainState(weights, "running", None) for weights in (0.0, 3.0, 9.0)]
+
+    def recalibrated(_model: Any, state: training.TrainState, _images: Any, order: str = "layers") -> Any:
+        return state._replace(extras=order)
+
+    monkeypatch.setattr(experiment, "train", lambda *_, every=None, **__: states if every else states[-1:])
+    monkeypatch.setattr(experiment, "recalibrated", recalibrated)
+    monkeypatch.setattr(experiment, "scorer", lambda _: lambda state: (state.params, state.extras))
+    assert measure.by_decay(experiment) == (
+        ["1", "2", "3"],
+        {
+            "decay 0.9": [(0, "running"), (3, "running"), (9, "running")],
+            "recalibrated on 40": [(0, "layers"), (3, "layers"), (9, "layers")],
+        },
+    )
+    assert measure.by_batch(experiment) == {"decay 0.99": [(9, "running")], "recalibrated on 40": [(9, "layers")]}
+    assert measure.of_averaged_weights(experiment) == {
+        f"{name}: {weights}": expected
+        for name in measure.NETS
+        for weights, expected in {
+            "last weights, its running averages": (9, "running"),
+            "last weights, recalibrated": (9, "layers"),
+            "averaged weights, old running averages": (6, "running"),
+            'averaged weights, recalibrated by "pass"': (6, "pass"),
+            'averaged weights, recalibrated by "layers"': (6, "layers"),
+        }.items()
+    }
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""The study of rank, on fewer seeds and 150 layers, since only few are left then."""
+"""The study of rank, small: 4 seeds, 150 layers, and a little more room for each number."""
 
 import json
 from pathlib import Path
@@ -23,3 +23,10 @@ def test_directions_and_stable_rank() -> None:
     values = study.singular_values(np.diag([4.0, 2.0, 2.0, 0.003]))
     assert study.directions(values) == 3
     np.testing.assert_allclose(study.stable_rank(values), 1.5, rtol=1e-6)
+
+
+@pytest.mark.parametrize(("kept", "second", "holds"), [(6, 0.2, True), (5, 0.25, False)])
+def test_verdicts(kept: int, second: float, holds: bool) -> None:
+    last = {name: np.array([[1.0] * kept + [0.0] * (32 - kept)] * 2) for name in study.NETS}
+    verdicts = study.judge({**last, study.COLLAPSED: np.array([[1.0, second]])})
+    assert [verdict.holds for verdict in verdicts] == [holds] * 3

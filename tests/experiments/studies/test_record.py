@@ -38,7 +38,7 @@ def carry_of(features: nets.Features) -> training.Carry:
 
 @pytest.mark.slow
 def test_the_layers_are_the_convolutions_of_jax() -> None:
-    params, state = (part := carry_of(LARGER)).params, part.state
+    params, state, *_ = carry_of(LARGER)
     x = np.random.default_rng(0).random((28, 28, 5), np.float32)
     logits, _ = nets.separable(LARGER).apply(params, state, x, train=False)
 
@@ -108,8 +108,8 @@ def test_the_choice_is_the_smallest_that_is_good_enough() -> None:
     sizes[6, 10] = [trained(0.999, 1_000)]
     sizes[5, 10] = [trained(0.98, 60)]
     assert record.choice(sizes) == (4, 10)
-    worse = {features: [trained(0.9), trained(0.9 + 0.01 * len(sizes) - 0.01 * features[0])] for features in sizes}
-    assert record.choice(worse) == (4, 10)
+    worse = {(4, 10): [trained(0.9, 50)], (5, 10): [trained(0.94, 60), trained(0.96, 60)], (6, 10): [trained(0.93, 70)]}
+    assert record.choice(worse) == (5, 10)
 
 
 def test_the_verdicts_are_on_the_mean_and_on_every_size_and_time() -> None:
@@ -125,8 +125,8 @@ def test_what_chooses_has_no_test_images_and_none_that_it_learns_from(monkeypatc
     mnist = load_prototypes()
     data = record.for_choice(mnist._replace(test_images=None, test_labels=None))
     assert data.name == "validation"
-    images, labels = mnist.train_images, mnist.train_labels
-    for got, expected in zip(data[1:], (images[40:], labels[40:], images[:40], labels[:40]), strict=True):
+    pictures, labels = mnist.train_images, mnist.train_labels
+    for got, expected in zip(data[1:], (pictures[40:], labels[40:], pictures[:40], labels[:40]), strict=True):
         np.testing.assert_array_equal(got, expected)
     for got, expected in zip(record.for_verdict(mnist)[1:], mnist, strict=True):
         np.testing.assert_array_equal(got, expected)

@@ -70,6 +70,19 @@ def test_each_image_is_corrupted_in_its_own_way_and_again_in_the_same() -> None:
         assert np.all(np.abs(np.diff(twice[0], axis=0)).max((1, 2)) > 0)
 
 
+def test_by_corruption_running_statistics_come_before_recalibrated_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Net:
+        """Its accuracy is the brightness, and 50 more where it is recalibrated."""
+
+        def accuracy(self, data: classifier.Examples, on: np.ndarray | None = None) -> np.ndarray:
+            return 100 * np.asarray(data.images).mean((1, 2)) + (0 if on is None else 50)
+
+    monkeypatch.setattr(measure, "CORRUPTIONS", {corruptions.brightness: (0.1, 0.3)})
+    clean = classifier.Examples(np.zeros((2, 28, 28), np.float32), np.zeros(2, np.int32))
+    found = measure.by_corruption({"dense": Net()}, clean, 0, make_console())["dense"]["brightness"]
+    np.testing.assert_allclose(found, [[[10, 10], [60, 60]], [[30, 30], [80, 80]]], rtol=1e-5)
+
+
 @pytest.mark.slow
 def test_recalibration_undoes_what_befalls_all_pixels_alike() -> None:
     """The dense net alone; 50 steps of 20 images, of two seeds."""

@@ -106,6 +106,19 @@ def test_what_is_trained(monkeypatch: pytest.MonkeyPatch) -> None:
     }
 
 
+def test_rates_are_in_proportion_to_the_batch_and_running_statistics_come_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    experiment: Any = Experiment([0], 1, None, make_console())  # type: ignore[arg-type]
+    rates = list[float]()
+    monkeypatch.setattr(experiment, "train", lambda *_, rate: rates.append(rate) or ["as trained"])
+    monkeypatch.setattr(experiment, "recalibrated", lambda *_: "recalibrated")
+    monkeypatch.setattr(experiment, "scorer", lambda _: lambda state: state)
+    found = [measure.scores(experiment, {}, PLAIN, RANDOM, size) for size in (8, 32)]
+    assert found == [("as trained", "recalibrated")] * 2
+    assert rates == [runs.LEARNING_RATE / 4, runs.LEARNING_RATE]
+
+
 @pytest.mark.slow
 def test_a_net_is_scored_with_both_statistics() -> None:
     data = classifier.on_device(*runs.all_examples(stand_in.load_stand_in()))

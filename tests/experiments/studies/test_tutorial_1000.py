@@ -1,5 +1,6 @@
 """The study of the tutorial's reading at step 1,000, on a few random images."""
 
+import functools
 import json
 import re
 from pathlib import Path
@@ -72,7 +73,7 @@ def test_memories_have_no_part_in_training_and_seeds_are_recalibrated_each() -> 
     got = unstack(measure.recalibrator(model)(data, 0, states[1], indices))
     for before, after in zip(unstack(states[1]), got, strict=True):
         images = data.images[indices[0]].astype("float32") / 255
-        apply = lambda v, x: model.apply(v, x, train=False)  # noqa: E731
+        apply = functools.partial(model.apply, train=False)
         expected, _ = recalibrate(apply, {"params": before.params, **before.extras}, images)
         assert_close(after.extras["batch_stats"], jax.tree.map(np.asarray, expected["batch_stats"]), 1e-6)
 

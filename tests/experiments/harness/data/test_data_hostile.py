@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments.harness.data import Mnist, arrays, decoding, load_mnist, tfds_writer
+from experiments.harness.data import Mnist, arrays, decoding, load_mnist, tfds_reader, tfds_writer
 from experiments.harness.data.errors import DamagedDataError
 from experiments.harness.data.registry import NAMES, OfficialFile
 from experiments.harness.data.tfds_reader import FOLDER, read_prepared
@@ -96,6 +96,16 @@ def test_no_module_is_imported_that_a_data_set_names(
     (prepared / FOLDER / "features.json").write_text('{"type": "jaxbn_hostile.Features", "content": {}}')
     read_prepared(prepared)
     assert "jaxbn_hostile" not in sys.modules
+
+
+def test_all_shards_of_a_split_have_one_bound(prepared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    content, info = (prepared / FOLDER / SHARD).read_bytes(), prepared / FOLDER / INFO
+    for number in range(2):
+        (prepared / FOLDER / f"mnist-train.tfrecord-0000{number}-of-00002").write_bytes(content)
+    info.write_text(info.read_text().replace('"60"', '"60", "60"'))
+    monkeypatch.setattr(tfds_reader, "MOST_BYTES", len(content) + 10)
+    with pytest.raises(DamagedDataError, match=f"it has {len(content):,} bytes, more than 10"):
+        read_prepared(prepared)
 
 
 def test_what_a_link_leads_to_is_left_alone(mnist: Mnist, prepared: Path, tmp_path: Path) -> None:

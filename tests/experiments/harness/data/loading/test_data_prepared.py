@@ -69,6 +69,13 @@ def test_a_damaged_data_set_is_named_and_replaced(
     assert_same(load_mnist(argument, refuse), mnist)
 
 
+def test_official_files_beside_a_damaged_data_set_are_read(mnist: Mnist, folder: Path) -> None:
+    tfds_writer.prepare(mnist, folder, replace=False)
+    (folder / FOLDER / TEST_SHARD).unlink()
+    assert_same(load_mnist(folder, ignore), mnist)
+    assert_same(read_prepared(folder), mnist)
+
+
 def test_a_data_set_of_other_images_is_damaged(mnist: Mnist, data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     other = mnist._replace(train_images=mnist.train_images[::-1])
     with monkeypatch.context() as patch:
