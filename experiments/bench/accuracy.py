@@ -69,8 +69,8 @@ def measure(console: Console) -> list[Table]:
             y, gradient = exact(x, cotangent)
             errors, slopes = [], []
             for layer in found.values():
-                ours, slope = layer(x, cotangent)
-                errors.append(f"{np.abs(ours.astype(np.float64) - y).max():.1e}")
+                output, slope = layer(x, cotangent)
+                errors.append(f"{np.abs(output.astype(np.float64) - y).max():.1e}")
                 slopes.append(f"{np.abs(slope.astype(np.float64) - gradient).max() / np.abs(gradient).max():.1e}")
             forward.append([name, *errors])
             backward.append([name, *slopes])

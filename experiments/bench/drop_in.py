@@ -8,7 +8,7 @@ Takes 3 to 5 minutes on 2 cores; docs/migrate.md has the results. For example:
 It needs Flax's sources and real MNIST. The ResNet-18 of `examples/imagenet` (linen) and the CNN of `examples/mnist`
 (nnx), as they are, with SGD. Only the name `BatchNorm` that they find in Flax differs between the runs. Flax computes
 the variance in two ways, which are compared with each other as well: in single precision a difference in the last digit
-grows from step to step, for the nets have kinks, until nobody's curve is another's. In double precision they are equal.
+grows from step to step, for the nets have kinks, until nobody's curve is another's. In double precision they agree.
 Writes `summary.json` and `summary.md`.
 """
 
@@ -32,7 +32,7 @@ from rich.console import Console
 
 import jaxbn.linen
 import jaxbn.nnx
-from experiments.bench.flax_examples import classes, cross_entropy, require_sources
+from experiments.bench.flax_examples import classes, cross_entropy, require_sources, resnet_classes
 from experiments.harness import config, program, results
 from experiments.harness.data import load_mnist
 from experiments.harness.progress import progress
@@ -57,9 +57,7 @@ class Options:
 
 def resnet(examples: Path, norm: Any, dtype: Any) -> Losses:
     """ResNet-18 of linen."""
-    nn = types.SimpleNamespace(**vars(flax.linen) | {"BatchNorm": norm})
-    names = {"nn": nn, "jnp": jnp, "partial": functools.partial, "Any": Any, "ModuleDef": Any}
-    found = classes(examples / "imagenet/models.py", names | {"Callable": Callable, "Sequence": tuple})
+    found = resnet_classes(examples / "imagenet/models.py", norm)
     sizes = {"stage_sizes": [2, 2, 2, 2], "block_cls": found["ResNetBlock"], "num_classes": 10, "num_filters": 16}
     net = found["ResNet"](**sizes, dtype=dtype)
     optimizer = optax.sgd(LEARNING_RATE, MOMENTUM)

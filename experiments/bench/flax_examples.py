@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import ast
+import functools
+import types
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import flax.linen
 import jax
+import jax.numpy as jnp
 import optax
 
 from experiments.harness.errors import UserError
@@ -26,6 +31,13 @@ def classes(file: Path, namespace: dict[str, Any]) -> dict[str, Any]:
     tree.body = [node for node in tree.body if isinstance(node, ast.ClassDef)]
     exec(compile(tree, str(file), "exec"), namespace)
     return namespace
+
+
+def resnet_classes(file: Path, norm: Any) -> dict[str, Any]:
+    """The classes of Flax's `imagenet/models.py`, with this norm in the place of `nn.BatchNorm`."""
+    nn = types.SimpleNamespace(**vars(flax.linen) | {"BatchNorm": norm})
+    names = {"nn": nn, "jnp": jnp, "partial": functools.partial, "Any": Any, "ModuleDef": Any}
+    return classes(file, names | {"Callable": Callable, "Sequence": tuple})
 
 
 def cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:

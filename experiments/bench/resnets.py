@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import types
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ import optax
 
 import jaxbn.linen
 import jaxbn.nnx
-from experiments.bench.flax_examples import classes, cross_entropy
+from experiments.bench import flax_examples
 
 # Where Flax's sources define the nets.
 FILE = Path("examples/imagenet/models.py")
@@ -42,9 +41,7 @@ NNX: dict[str, Callable[..., Any]] = {
 
 def make_net(sources: Path, depth: int, norm: Callable[..., Any], dtype: Any) -> Any:
     """Flax's example, with this norm."""
-    nn = types.SimpleNamespace(**vars(flax.linen) | {"BatchNorm": lambda **kw: norm(**kw | {"axis_name": None})})
-    names = {"nn": nn, "jnp": jnp, "partial": functools.partial, "Any": Any, "ModuleDef": Any}
-    found = classes(sources / FILE, names | {"Callable": Callable, "Sequence": tuple})
+    found = flax_examples.resnet_classes(sources / FILE, lambda **kw: norm(**kw | {"axis_name": None}))
     sizes, block = SIZES[depth]
     return found["ResNet"](stage_sizes=sizes, block_cls=found[block], num_classes=CLASSES, dtype=dtype)
 
@@ -63,7 +60,7 @@ def resnet(
     def step(variables: Any, state: Any, images: jax.Array, labels: jax.Array) -> Any:
         def loss(params: Any) -> Any:
             logits, updates = net.apply({**variables, "params": params}, images, mutable=["batch_stats"])
-            return cross_entropy(logits.astype(jnp.float32), labels), updates
+            return flax_examples.cross_entropy(logits.astype(jnp.float32), labels), updates
 
         (value, updates), gradient = jax.value_and_grad(loss, has_aux=True)(variables["params"])
         change, state = optimizer.update(gradient, state)

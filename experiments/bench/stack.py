@@ -22,7 +22,7 @@ import functools
 import itertools
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
@@ -33,10 +33,10 @@ from experiments.bench import torch_device, turns
 from experiments.bench.opened import opened
 from experiments.bench.peers import norms
 from experiments.harness import config, program, results
-from experiments.harness.errors import UserError
 from experiments.harness.progress import progress
 from experiments.harness.tables import Table, markdown
 
+Dtype = Literal["float32", "bfloat16"]
 SHAPES = ((32, 56, 56, 64), (128, 14, 14, 1024), (8192, 4096), (128, 112, 112, 64), (256, 56, 56, 256))
 LAYERS = 4
 # How often a layer moves its data, at the least: forward 3 times, backward 5.
@@ -50,7 +50,7 @@ class Options:
 
     shapes: tuple[int, ...] = tuple(range(len(SHAPES)))
     """Which of the five shapes, counted from 0."""
-    dtypes: tuple[Literal["float32", "bfloat16"], ...] = ("bfloat16",)
+    dtypes: tuple[Dtype, ...] = ("bfloat16",)
     """Of the data."""
     rounds: int = 9
     """How often everyone has a turn; the median counts."""
@@ -148,10 +148,8 @@ def main(args: list[str] | None = None) -> int:
 def check(options: Options) -> None:
     """Refuse what can't be measured, before any work."""
     config.require_positions("--shapes", options.shapes, len(SHAPES))
-    if not options.dtypes:
-        raise UserError("`--dtypes` must name at least one of float32, bfloat16.")
-    config.require_at_least("--rounds", options.rounds, 1)
-    config.require_positive("--least", options.least)
+    config.require_some("--dtypes", options.dtypes, get_args(Dtype))
+    turns.require(options.rounds, options.least)
     config.require_writable("--out", options.out)
 
 

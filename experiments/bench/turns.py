@@ -10,7 +10,15 @@ from typing import Any, TypeVar
 
 import jax
 
+from experiments.harness import config
+
 Key = TypeVar("Key")
+
+
+def require(rounds: int, least: float) -> None:
+    """Refuse `--rounds` and `--least` with which nothing is timed; they are those of `medians`."""
+    config.require_at_least("--rounds", rounds, 1)
+    config.require_positive("--least", least)
 
 
 def medians(calls: dict[str, Callable[[], Any]], *, rounds: int, least: float) -> dict[str, float]:
@@ -21,15 +29,15 @@ def medians(calls: dict[str, Callable[[], Any]], *, rounds: int, least: float) -
         rounds: how often everyone has a turn; the median counts.
         least: seconds that a turn takes at least; a short call is repeated for so long.
     """
-    turns = {}
+    repeats = {}
     for name, call in calls.items():
         # The first call touches its memory for the first time.
         _seconds(call, 1)
-        turns[name] = max(1, math.ceil(least / max(_seconds(call, 1), 1e-7)))
+        repeats[name] = max(1, math.ceil(least / max(_seconds(call, 1), 1e-7)))
     times: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(rounds):
         for name, call in calls.items():
-            times[name].append(_seconds(call, turns[name]))
+            times[name].append(_seconds(call, repeats[name]))
     return {name: statistics.median(values) for name, values in times.items()}
 
 
@@ -45,7 +53,7 @@ def one_round(
     Args:
         calls: as in `medians`.
         least: as in `medians`.
-        number: of the round. Another begins in every round: whoever does, after a pause of the process, is slower.
+        number: of the round. Each round begins with another call: the first after a pause of the process is slower.
         clock: in seconds; `time.process_time` counts what all cores do for this process, and nothing else.
     """
     found = {}

@@ -130,6 +130,12 @@ def require_positive(name: str, value: float) -> None:
         raise UserError(f"`{name}` must be above 0 and finite, got {value}.")
 
 
+def require_some(name: str, chosen: Sequence[object], known: Iterable[str]) -> None:
+    """Refuse to choose none of several things."""
+    if not chosen:
+        raise UserError(f"`{name}` must name at least one of {', '.join(known)}.")
+
+
 def require_positions(name: str, chosen: Sequence[int], count: int) -> None:
     """Refuse to choose none of so many things, or one that is not there."""
     if not chosen or not set(chosen) <= set(range(count)):

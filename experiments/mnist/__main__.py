@@ -21,7 +21,6 @@ from rich.console import Console
 from experiments.harness import compilation, config, jobs, program, results, rolled_loops, training
 from experiments.harness.data import load_kept
 from experiments.harness.devices import Devices
-from experiments.harness.errors import UserError
 from experiments.harness.placement import mesh_of
 from experiments.harness.precision import computing_in
 from experiments.harness.processes import activity, agreement
@@ -80,8 +79,7 @@ def work(cfg: Config, console: Console) -> None:
 
 def check(cfg: Config) -> None:
     """Refuse flags that can't be right."""
-    if not cfg.models:
-        raise UserError(f"`--models` must name at least one of {', '.join(RUNS)}.")
+    config.require_some("--models", cfg.models, RUNS)
     if cfg.steps is not None:
         config.require_at_least("--steps", cfg.steps, 1)
     config.require_seeds(cfg.seed, cfg.seeds)

@@ -4,9 +4,9 @@ Takes 2 minutes on 2 cores; docs/speed.md has the results. For example:
     python -m experiments.bench.compiled --target tpu-v5e
 
 Nothing is run on a device, and none is needed: the programs are compiled ahead of time, by the TPU's or the GPU's own
-compiler, for a TPU v5e or v6e or an H100 that is not here, and their text is read. Ours beside Flax, Haiku and Equinox,
-where installed, in training: forward, and with the backward pass, where the cotangent depends on the output, as in a
-net. Scale, bias and running statistics are arguments; their gradients and updates are results.
+compiler, for a TPU v5e or v6e or an H100 that is not here, and their text is read. Ours beside Flax, Haiku, Equinox and
+Keras, where installed, in training: forward, and with the backward pass, where the cotangent depends on the output, as
+in a net. Scale, bias and running statistics are arguments; their gradients and updates are results.
 
 - Passes: the bytes that the program moves through the main memory, as a multiple of the data. Forward needs 3, with
   the backward pass 8. A TPU needs 3 for both where the data fits its own memory: then cycles alone tell.
@@ -106,9 +106,9 @@ def work(options: Options, console: Console) -> None:
     else:
         found, name = [], "summary"
         with progress(console, options.target, len(options.shapes), still=True) as on_progress:
-            for number, (shape, dtype) in enumerate((SHAPES[number] for number in options.shapes), 1):
+            for number, (shape, dtype) in enumerate((SHAPES[i] for i in options.shapes), 1):
                 found += measure(shape, dtype, target, there)
-                seconds = {name: n["seconds"] for name, n in found[-1]["layers"].items()}
+                seconds = {norm: n["seconds"] for norm, n in found[-1]["layers"].items()}
                 console.print(f"{shape} {dtype} {seconds}", soft_wrap=True)
                 on_progress(number)
         text = tables(found)

@@ -10,7 +10,7 @@ from typing import Any
 from experiments.harness import plotting
 from experiments.harness.tables import Table, markdown
 
-# Ratios of smaller data count for less: what they cost is the start of a kernel.
+# Bytes of data from which on the worst ratio counts: what smaller data cost is the start of a kernel.
 LARGE = 2**20
 
 
@@ -25,7 +25,7 @@ def label(m: dict[str, Any]) -> str:
 
 
 def tables(measured: list[dict[str, Any]]) -> str:
-    """Markdown, for either mode: our part of what everyone needs, and what everyone needs."""
+    """Markdown, for either mode: what we need over what the others need, and what everyone needs."""
     quantities: dict[str, Callable[[dict[str, Any], dict[str, Any]], str]] = {
         "passes over the data": lambda n, m: f"{n['bytes'] / m['size']:.2f}",
         "temporary memory, as a multiple of the data": lambda n, m: f"{n['temporary'] / m['size']:.2f}",

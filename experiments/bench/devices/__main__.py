@@ -22,6 +22,7 @@ from typing import Any, Literal, get_args
 
 from rich.console import Console
 
+from experiments.bench import turns
 from experiments.bench.devices.calls import prepare, turn
 from experiments.bench.processes import processes
 from experiments.bench.ways import LAYERS, MEMBERS, MODES
@@ -113,10 +114,8 @@ def check(options: Options) -> None:
     shape = options.shape
     if len(shape) < 2 or min(shape) < 1 or shape[0] % MEMBERS:
         raise UserError(f"`--shape` must be examples, a multiple of {MEMBERS}, and features, got {[*shape]}.")
-    if not options.ways:
-        raise UserError(f"`--ways` must name at least one of {', '.join(get_args(Way))}.")
-    config.require_at_least("--rounds", options.rounds, 1)
-    config.require_positive("--least", options.least)
+    config.require_some("--ways", options.ways, get_args(Way))
+    turns.require(options.rounds, options.least)
     config.require_writable("--out", options.out)
 
 

@@ -53,5 +53,5 @@ def prepare(shape: Sequence[int], names: Sequence[str]) -> list[dict[str, Any]]:
 
 
 def turn(least: float, number: int) -> dict[tuple[str, str], float]:
-    """Milliseconds per call of everyone in this round, each as often as the turn takes."""
+    """Milliseconds per call of everyone in this round."""
     return turns.one_round(_calls, least=least, number=number)

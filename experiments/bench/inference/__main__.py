@@ -18,18 +18,18 @@ import dataclasses
 import itertools
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from rich.console import Console
 
+from experiments.bench import turns
 from experiments.bench.ahead_of_time.targets import TARGETS, compiled, place
 from experiments.bench.flax_examples import require_sources
 from experiments.bench.inference.nets import Net, make_net
 from experiments.bench.inference.torch_nets import torch_calls
-from experiments.bench.turns import medians
 from experiments.harness import config, program, results
 from experiments.harness.environment import describe_environment
 from experiments.harness.errors import UserError
@@ -40,23 +40,19 @@ from experiments.tutorial.nets import CELLS, CHANNELS_LAST
 from jaxbn.inference import fold
 
 PIXELS, PIXELS_OF_TARGETS = 64, 224
+Name = Literal["mlp-bn", "conv-bn", "depthwise", "resnet18", "resnet50"]
+Dtype = Literal["float32", "bfloat16"]
 
 
 @dataclasses.dataclass(frozen=True)
 class Options:
     """What to measure."""
 
-    nets: tuple[Literal["mlp-bn", "conv-bn", "depthwise", "resnet18", "resnet50"], ...] = (
-        "mlp-bn",
-        "conv-bn",
-        "depthwise",
-        "resnet18",
-        "resnet50",
-    )
+    nets: tuple[Name, ...] = get_args(Name)
     """Which nets; images of 28x28 for the tutorial's, 64x64 for the others (224x224 with `--target`)."""
     batches: tuple[int, ...] = (1, 8, 64)
     """Images at once."""
-    dtypes: tuple[Literal["float32", "bfloat16"], ...] = ("float32", "bfloat16")
+    dtypes: tuple[Dtype, ...] = get_args(Dtype)
     """Of the images and the computation; the variables are in float32."""
     target: Literal["here", "tpu-v5e", "tpu-v6e", "h100"] = "here"
     """Run here, or only compile for an accelerator."""
@@ -75,14 +71,20 @@ def main(args: list[str] | None = None) -> int:
     return program.run(Options, args, work)
 
 
-def work(options: Options, console: Console) -> None:
-    """Check, measure and report."""
+def check(options: Options) -> None:
+    """Refuse what can't be measured, before any work."""
+    config.require_some("--nets", options.nets, get_args(Name))
+    config.require_some("--dtypes", options.dtypes, get_args(Dtype))
     if min(options.batches, default=0) < 1:
         raise UserError(f"`--batches` must be numbers from 1 on, got {[*options.batches]}.")
-    config.require_at_least("--rounds", options.rounds, 1)
-    config.require_positive("--least", options.least)
+    turns.require(options.rounds, options.least)
     if any(net.startswith("resnet") for net in options.nets):
         require_sources(options.sources)
+
+
+def work(options: Options, console: Console) -> None:
+    """Check, measure and report."""
+    check(options)
     out = options.out if options.target == "here" else options.out / options.target
     config.require_writable("--out", out)
     read = reader(options)
@@ -123,7 +125,7 @@ def reader(options: Options) -> Callable[[str, str], list[dict[str, Any]]]:
             images = images_of(net, batch, dtype)
             if here:
                 everyone = compiled_here(calls, images) | torch_calls(name, batch, dtype, pixels)
-                seconds = medians(everyone, rounds=options.rounds, least=options.least)
+                seconds = turns.medians(everyone, rounds=options.rounds, least=options.least)
                 found: Any = {"milliseconds": {who: 1e3 * t for who, t in seconds.items()}}
             else:
                 target = TARGETS[options.target]

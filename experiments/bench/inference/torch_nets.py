@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from experiments.bench import torch_device
 from experiments.bench.inference.nets import BLOCKS
+from experiments.bench.resnets import CLASSES, SIZES
 from experiments.bench.torch_nets import make_net
-
-CLASSES = 1000
 
 
 def torch_calls(name: str, batch: int, dtype: str, pixels: int) -> dict[str, Callable[[], Any]]:
@@ -28,26 +28,29 @@ def torch_calls(name: str, batch: int, dtype: str, pixels: int) -> dict[str, Cal
     except ImportError:
         return {}
     shape = (1, 28, 28) if name.endswith("-bn") else (3, pixels, pixels)
-    x = torch.from_numpy(np.random.default_rng(0).standard_normal((batch, *shape), np.float32)).to(
-        getattr(torch, dtype)
-    )
+    images = np.random.default_rng(0).standard_normal((batch, *shape), np.float32)
+    x = torch.from_numpy(images).to(torch_device.device(), getattr(torch, dtype))
     net = _net(name).eval()
 
     def call(model: Any) -> Callable[[], Any]:
+        model.to(x.device, x.dtype)
+
         def evaluate() -> Any:
             with torch.inference_mode():
-                return model(x)
+                return torch_device.Queued(model(x))
 
         return evaluate
 
-    return {"PyTorch": call(net.to(x.dtype)), "PyTorch, fused": call(fuse(net).to(x.dtype))}
+    # It is fused in float32, as ours is.
+    fused = fuse(net)
+    return {"PyTorch": call(net), "PyTorch, fused": call(fused)}
 
 
 def _net(name: str) -> Any:
     if name == "depthwise":
         return _depthwise()
     if name.startswith("resnet"):
-        return _resnet(*((2, 2, 2, 2), False) if name == "resnet18" else ((3, 4, 6, 3), True))
+        return _resnet(int(name.removeprefix("resnet")))
     return make_net(name)
 
 
@@ -69,9 +72,12 @@ def _depthwise() -> Any:
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, 10))
 
 
-def _resnet(sizes: tuple[int, ...], bottleneck: bool) -> Any:
+def _resnet(depth: int) -> Any:
     """He et al., "Deep residual learning for image recognition", CVPR 2016, table 1."""
     from torch import nn
+
+    sizes, block = SIZES[depth]
+    bottleneck = block.startswith("Bottleneck")
 
     class Block(nn.Module):
         def __init__(self, channels: int, width: int, stride: int) -> None:

@@ -17,7 +17,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import jax.numpy as jnp
 import numpy as np
@@ -29,9 +29,9 @@ from experiments.bench.ops.report import draw, tables
 from experiments.bench.ops.torch_calls import torch_calls
 from experiments.bench.peers import norms
 from experiments.harness import config, program, results
-from experiments.harness.errors import UserError
 from experiments.harness.progress import progress
 
+Dtype = Literal["float32", "bfloat16"]
 SHAPES = (
     (64, 100),
     (64, 28, 28, 6),
@@ -57,7 +57,7 @@ class Options:
 
     shapes: tuple[int, ...] = tuple(range(FOR_CPU))
     """Which shapes, counted from 0; 8 and 9 are of a size for accelerators."""
-    dtypes: tuple[Literal["float32", "bfloat16"], ...] = ("float32", "bfloat16")
+    dtypes: tuple[Dtype, ...] = get_args(Dtype)
     """Of the data."""
     rounds: int = 9
     """How often everyone has a turn; the median counts."""
@@ -103,10 +103,8 @@ def main(args: list[str] | None = None) -> int:
 def check(options: Options) -> None:
     """Refuse what can't be measured, before any work."""
     config.require_positions("--shapes", options.shapes, len(SHAPES))
-    if not options.dtypes:
-        raise UserError("`--dtypes` must name at least one of float32, bfloat16.")
-    config.require_at_least("--rounds", options.rounds, 1)
-    config.require_positive("--least", options.least)
+    config.require_some("--dtypes", options.dtypes, get_args(Dtype))
+    turns.require(options.rounds, options.least)
     config.require_writable("--out", options.out)
 
 

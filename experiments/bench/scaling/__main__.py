@@ -30,6 +30,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from rich.console import Console
 
+from experiments.bench import turns
 from experiments.bench.processes import processes
 from experiments.bench.scaling import paper
 from experiments.bench.scaling.report import CAN, NET, scaling_tables, sent_tables
@@ -106,8 +107,7 @@ def main(args: list[str] | None = None) -> int:
 
 def check(options: Options) -> None:
     """Refuse what can't be done, before any work."""
-    if not options.parts:
-        raise UserError(f"`--parts` must name at least one of {', '.join(get_args(Part))}.")
+    config.require_some("--parts", options.parts, get_args(Part))
     devices = options.devices
     if len(devices) < 2 or list(devices) != sorted({*devices}) or devices[0] < 1:
         raise UserError(f"`--devices` must be several numbers of devices in ascending order, got {[*devices]}.")
@@ -116,8 +116,7 @@ def check(options: Options) -> None:
     for topology in options.topologies:
         if not TOPOLOGY.fullmatch(topology):
             raise UserError(f"`--topologies` must be a TPU and its sizes, such as v5e:4x4, got {topology}.")
-    config.require_at_least("--rounds", options.rounds, 1)
-    config.require_positive("--least", options.least)
+    turns.require(options.rounds, options.least)
     config.require_writable("--out", options.out)
 
 

@@ -71,7 +71,7 @@ def compute(system: System) -> float:
 
 
 def tables() -> list[Table]:
-    """What the model says."""
+    """What waiting costs by the formula, and what it stands beside."""
     norms, channels = len(resnet50.channels()), sum(resnet50.channels())
     return [
         Table(

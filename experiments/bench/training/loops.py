@@ -128,7 +128,8 @@ def keras(name: str, images: np.ndarray, labels: np.ndarray) -> Trainer:
             stack += [layers.ReLU(), layers.MaxPooling2D()]
         stack += [layers.Flatten(), layers.Dense(10)]
     model = keras.Sequential(stack)
-    model.compile(keras.optimizers.SGD(0.1), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    cross_entropy = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.SGD(runs.LEARNING_RATE), cross_entropy)
     floats = images[..., None].astype(np.float32) / np.float32(255)
 
     def train(steps: int) -> None:

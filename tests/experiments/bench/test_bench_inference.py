@@ -91,6 +91,8 @@ def test_programs_are_compared_by_cycles_where_there_are_any() -> None:
         (["--rounds", "0"], "`--rounds` must be at least 1"),
         (["--sources", "nowhere"], "`--sources` must be a folder with Flax's sources"),
         (["--nets", "vgg"], "--nets"),
+        (["--nets"], "`--nets` must name at least one of mlp-bn, conv-bn, depthwise, resnet18, resnet50."),
+        (["--dtypes"], "`--dtypes` must name at least one of float32, bfloat16."),
     ],
 )
 def test_a_mistake_is_one_line(
