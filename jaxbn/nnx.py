@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
-import traceback
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Literal
@@ -17,8 +15,7 @@ from flax.typing import Dtype
 from jax.nn import initializers
 from jax.typing import ArrayLike
 
-from jaxbn import _checks, _flax
-from jaxbn._outside import outside_of_vmap
+from jaxbn import _checks, _flax, _outside
 from jaxbn.moments import Moments, batch_moments, sync_moments
 from jaxbn.normalization import BatchNormParams
 from jaxbn.running import Averaging, Initializer, init_state, update_state
@@ -256,16 +253,14 @@ class BatchNorm(nnx.BatchNorm):
             try:
                 self._remember(new)
             except TraceContextError:
-                # The model is no argument of a transformed function. Two users gain by going on here: one who calls
-                # `nnx.vmap(model)(x)` (flax issue 4760), and one who asks `nnx.eval_shape` for the shapes of a model in
-                # training (flax issue 4734). For all others it is an error.
+                # The layer is no argument of the function around it that is transformed.
                 seen = batch_moments(x, axis=axes, mask=mask)
                 if self.axis_name is not None:
                     seen = sync_moments(seen, self.axis_name)
                 if train is not True:
                     # No data, where a traced flag says that this is no training.
                     seen = jax.tree.map(lambda part: jnp.where(train, part, 0), seen)
-                self._remember_outside(seen, x)
+                _outside.learn(self._learn, seen, x)
         return y
 
     def _further(self) -> tuple[str, ...]:
@@ -281,19 +276,9 @@ class BatchNorm(nnx.BatchNorm):
             # Not `[...] = `, which keeps the dtype: that of Flax's own variables may be too narrow.
             getattr(self, name).set_value(new[name])
 
-    def _remember_outside(self, moments: Moments, members: jax.Array) -> None:
-        """Remember moments where the layer is at home, if the transformations around this place have a way out."""
-
-        def learn(moments: Moments, members: jax.Array) -> None:
-            old = self._state()
-            new = update_state(old, moments, momentum=self.momentum, averaging=self.averaging, ddof=self.ddof)
-            try:
-                self._remember(new)
-            except TraceContextError:
-                self._remember_outside(moments, members)
-
-        if not outside_of_vmap(learn, moments, members) and not _only_shapes():
-            raise TraceContextError(_NOT_REMEMBERED)
+    def _learn(self, seen: Moments) -> None:
+        old = self._state()
+        self._remember(update_state(old, seen, momentum=self.momentum, averaging=self.averaging, ddof=self.ddof))
 
     # `nnx.view_info` reads this docstring, whose arguments it expects two spaces in.
     def set_view(self, use_running_average: bool | None = None) -> None:
@@ -313,19 +298,6 @@ _NO_FLAG = (
     "`use_running_average` must be given, to the constructor of BatchNorm, in the call, or by "
     "nnx.view(model, use_running_average=...), got None everywhere."
 )
-_NOT_REMEMBERED = (
-    "BatchNorm can't update its running statistics, since the layer is no argument of the transformed function; pass "
-    "the model to it, e.g. nnx.jit(lambda model, x: model(x))(model, x)."
-)
-
-
-def _only_shapes() -> bool:
-    """Whether this is inside of `nnx.eval_shape`, which computes nothing that could be lost.
-
-    Not of `jax.eval_shape`: what it traces, `jax.jit` of the same model would take from the cache, without an error.
-    """
-    code = inspect.unwrap(nnx.eval_shape).__code__
-    return any(frame.f_code is code for frame, _ in traceback.walk_stack(None))
 
 
 def _statistics_dtype(*dtypes: Dtype | None) -> Dtype:

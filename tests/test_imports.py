@@ -8,7 +8,7 @@ import pytest
 from tests.sources import ROOT, files, imported, module, modules_after, packages, programs, within
 
 CORE = ROOT / "jaxbn"
-FLAX_LAYERS = {CORE / "linen.py", CORE / "nnx.py"}
+FLAX_LAYERS = {CORE / "linen.py", CORE / "nnx.py", CORE / "_outside.py"}
 # The page that draws the curves of `experiments.mnist` anew.
 ALIASES = {"experiments.plot_results": "experiments.mnist"}
 
@@ -28,6 +28,7 @@ def test_the_core_needs_jax_and_numpy_alone(path):
 def test_the_core_does_not_import_its_layers():
     for path in files("jaxbn"):
         assert not {"jaxbn.linen", "jaxbn.nnx"} & set(imported(path)), path
+    assert [path.name for path in files("jaxbn") if "jaxbn._outside" in imported(path)] == ["nnx.py"]
 
 
 @pytest.mark.slow
