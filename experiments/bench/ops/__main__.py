@@ -1,7 +1,7 @@
 """How fast every framework's batch norm is.
 
-Takes 4 minutes on 2 cores in float32; docs/speed.md has the results. So:
-    python -m experiments.bench.ops --dtypes float32 --rounds 3
+Takes 6 minutes on 2 cores in float32; docs/speed.md has the results. So:
+    python -m experiments.bench.ops --dtypes float32
 
 Training forward, the same with the backward pass, and evaluation; ours beside Flax, Haiku, Equinox, Keras and PyTorch,
 beside the floor: the time to move the bytes that must be moved (forward 3 times the data, with the backward pass 8,
