@@ -35,7 +35,7 @@ def keep_digits(arrays: tuple[Any, ...], *, dtype: Dtype | None = None) -> tuple
         A tuple like `arrays`.
 
     Raises:
-        TypeError: `x` is no array of numbers, or `dtype` not floating or complex.
+        TypeError: `arrays` is no tuple, `x` no array of numbers, or `dtype` not floating or complex.
 
     Example:
         >>> x, mean = keep_digits((jnp.ones(2, jnp.float32), jnp.zeros(2)), dtype=jnp.bfloat16)
@@ -45,6 +45,8 @@ def keep_digits(arrays: tuple[Any, ...], *, dtype: Dtype | None = None) -> tuple
     Reference:
         `flax/nnx/nn/dtypes.py`, `promote_dtype`: what Flax does instead.
     """
+    if not isinstance(arrays, tuple | list) or not len(arrays):
+        raise TypeError(f"`arrays` must be a tuple (x, ...), got {_checks.shown(arrays)}; write keep_digits((x,)).")
     x, *others = arrays
     return _flax.data(x, dtype), *others
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import reprlib
 from typing import Any
 
+import numpy as np
+
 
 def shown(value: object) -> str:
     """What arrived, on one line, however large it is."""
@@ -13,4 +15,5 @@ def shown(value: object) -> str:
 
 def kind_of(value: Any) -> Any:
     """Its dtype, if it is an array, or its type."""
-    return value.dtype if hasattr(value, "astype") and hasattr(value, "dtype") else type(value).__name__
+    array = hasattr(value, "astype") and hasattr(value, "dtype") and not isinstance(value, np.ma.MaskedArray)
+    return value.dtype if array else type(value).__name__

@@ -112,4 +112,6 @@ ROWS = [
         TypeError,
         r"`rngs` must give keys, got int; pass rngs=nnx.Rngs\(0\)",
     ),
+    ("keep-digits", lambda: nnx.keep_digits(5), TypeError, r"`arrays` must be a tuple \(x, ...\), got 5; write keep"),
+    ("keep-digits-none", lambda: nnx.keep_digits(()), TypeError, r"`arrays` must be a tuple .*, got \(\)"),
 ]

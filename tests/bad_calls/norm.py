@@ -141,6 +141,6 @@ ROWS = [
         "bias-masked",
         bn(params=BatchNormParams(None, np.ma.masked_array(ONES))),
         TypeError,
-        "`params.bias` must be an array, got float32; convert",
+        "`params.bias` must be an array, got MaskedArray; convert",
     ),
 ]

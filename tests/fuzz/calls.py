@@ -118,6 +118,7 @@ PREPROCESS = [
 FLAX = [
     Call("linen.BatchNorm", of_linen, LAYER | {"variables": VARIABLES}, 3, options_of(linen.BatchNorm)),
     Call("linen.BatchNorm.init", of_linen_init, {"x": X}, 1, options_of(linen.BatchNorm)),
+    of(nnx.keep_digits, 0.3, arrays=(X, STATE.mean), dtype="float32"),
     Call("nnx.BatchNorm", of_nnx, LAYER | {"num_features": 3}, 3, (*options_of(nnx.BatchNorm), "rngs")),
 ]
 INFERENCE = [
