@@ -31,10 +31,15 @@ def weights_of_torch():
     return {name: rng.uniform(0.01, 0.1, size=shape).astype("float32") for name, shape in shapes.items()}
 
 
+def convolved(weights, images):
+    """Conv2d in NumPy, channels first."""
+    windows = np.lib.stride_tricks.sliding_window_view(images, (3, 3), (2, 3))
+    return np.einsum("bchwij,ocij->bohw", windows, weights["0.weight"]) + weights["0.bias"][:, None, None]
+
+
 def classifier_of_torch(weights, images):
     """Conv2d, BatchNorm2d, ReLU, Flatten and Linear in NumPy, channels first."""
-    windows = np.lib.stride_tricks.sliding_window_view(images, (3, 3), (2, 3))
-    y = np.einsum("bchwij,ocij->bohw", windows, weights["0.weight"]) + weights["0.bias"][:, None, None]
+    y = convolved(weights, images)
     scale, bias, mean, var = (
         weights[f"1.{name}"][:, None, None] for name in ("weight", "bias", "running_mean", "running_var")
     )
@@ -44,6 +49,34 @@ def classifier_of_torch(weights, images):
 
 def blocks(page):
     return re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+
+
+def the_classifier_moved(names):
+    """It gives PyTorch's outputs in linen and in nnx, and its statistics train on as PyTorch's would."""
+    weights, rng = names["weights"], np.random.default_rng(1)
+    images = rng.normal(size=(2, 3, 7, 9)).astype("float32")
+    found = names["ours"].apply(names["variables"], images.transpose(0, 2, 3, 1), train=False)
+    assert_close(found, classifier_of_torch(weights, images.astype("float64")), 2e-6)
+    assert_close(names["model"](images.transpose(0, 2, 3, 1)), found, 2e-6)
+    if "theirs" in names:
+        assert abs(names["difference"]).max() < 2e-6
+        expected = names["theirs"](names["torch"].from_numpy(images)).detach().numpy()
+        assert_close(found, expected, 2e-6)
+    y = convolved(weights, np.asarray(names["images"], "float64").transpose(0, 3, 1, 2))
+    trained, batch = names["stats"]["BatchNorm_0"], {"mean": y.mean((0, 2, 3)), "var": y.var((0, 2, 3), ddof=1)}
+    for name in ("mean", "var"):
+        assert_close(trained[name], 0.9 * weights[f"1.running_{name}"] + 0.1 * batch[name], 2e-6)
+
+
+def the_norms_are_held(names):
+    """Scale and bias of the norms, and no others."""
+    assert names["norms"]["BatchNorm_0"] == {"scale": True, "bias": True}
+    assert not any(jax.tree.leaves([names["norms"]["Dense_0"], names["norms"]["Dense_1"]]))
+    dense, norm, _ = names["model"].layers
+    assert (norm.scale[...] == 1).all()
+    assert (norm.bias[...] == 0).all()
+    assert (norm.mean[...] == 0).all()
+    assert (dense.bias[...] != 0).any()
 
 
 @pytest.mark.slow
@@ -63,13 +96,9 @@ def test_the_python_blocks_run(page):
             exec(compile(block, str(page), "exec"), names)
     assert {name: names[name].shape for name in SHAPES[page.name]} == SHAPES[page.name]
     if page.name == "migrate.md":
-        images = np.random.default_rng(1).normal(size=(2, 3, 7, 9)).astype("float32")
-        found = names["ours"].apply(names["variables"], images.transpose(0, 2, 3, 1))
-        assert_close(found, classifier_of_torch(names["weights"], images.astype("float64")), 2e-6)
-        if "theirs" in names:
-            assert abs(names["difference"]).max() < 2e-6
-            expected = names["theirs"](names["torch"].from_numpy(images)).detach().numpy()
-            assert_close(found, expected, 2e-6)
+        the_classifier_moved(names)
+    if page.name == "small-batches.md":
+        the_norms_are_held(names)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
