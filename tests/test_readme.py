@@ -16,7 +16,7 @@ SHAPES = {
     "inference.md": {"images": (256, 8, 8, 1), "logits": (256, 10)},
     "README.md": {"y": (64, 100)},
     "migrate.md": {"logits": (64, 10), "y": (64, 784)},
-    "cluster.md": {"kernel": (3, 4), "x": (64, 3)},
+    "cluster.md": {"x": (64, 784), "y": (64, 10)},
     "small-batches.md": {"logits": (64, 10), "sharded": (64, 784)},
     "preprocessing.md": {"standardized": (64, 784), "whitened": (64, 784), "original": (64, 784)},
 }
