@@ -32,8 +32,16 @@ def array(value: ArrayLike, name: str) -> jax.Array:
 
 def is_array(value: Any, *kinds: Any) -> bool:
     """Whether it is one, of JAX or NumPy or like theirs, with numbers of one of these kinds that JAX has too."""
-    there = hasattr(value, "dtype") and hasattr(value, "astype") and not isinstance(value, np.ma.MaskedArray)
-    return there and _is_of(value.dtype, kinds)
+    return _is_like_array(value) and _is_of(value.dtype, kinds)
+
+
+def kind_of(value: Any) -> Any:
+    """Its dtype, if it is an array, or its type."""
+    return value.dtype if _is_like_array(value) else type(value).__name__
+
+
+def _is_like_array(value: Any) -> bool:
+    return hasattr(value, "dtype") and hasattr(value, "astype") and not isinstance(value, np.ma.MaskedArray)
 
 
 @functools.cache

@@ -12,8 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
 
-from jaxbn._checks.arrays import is_array, is_reference
-from jaxbn._checks.words import kind_of, shown
+from jaxbn._checks.arrays import is_array, is_reference, kind_of
+from jaxbn._checks.words import shown
 
 
 def features(value: int | Sequence[int], name: str = "features") -> tuple[int, ...]:

@@ -9,8 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxbn._checks.arrays import is_array
-from jaxbn._checks.words import kind_of
+from jaxbn._checks.arrays import is_array, kind_of
 
 
 def fits(params: Any, state: Any, x: jax.Array, feature_axes: Sequence[int], *, of: str = "state.") -> None:

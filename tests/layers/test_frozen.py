@@ -52,7 +52,7 @@ class NnxNet(nnx.Module):
 
 
 def test_nnx():
-    """As in the docs: `model.set_attributes(BatchNorm, use_running_average=True)`, after `model.train()`."""
+    """As in the docs: `model.set_attributes(BatchNorm, use_running_average=True)`, after every `model.train()`."""
     model = NnxNet(nnx.Rngs(0))
     model(X)
     model.train()
@@ -64,3 +64,6 @@ def test_nnx():
     assert np.any(gradient["first"]["kernel"][...])
     x = X @ np.ones((3, 4), "float32")
     assert_close(model.norm(x), reference.normalize(x, *map(np.asarray, before)), TOLERANCE["float32"])
+    model.train()
+    model(X)
+    assert np.all(model.norm.mean[...] != before[0])
